@@ -1,0 +1,25 @@
+// Clock: the only file that reads the time of day or sets a timer.
+
+/** Time as milliseconds since 1970; `sleep` ends early, without an error, when `signal` fires. */
+export type Clock = {
+  now(): number;
+  sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
+};
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: (delayMs, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) {
+        resolve();
+        return;
+      }
+      const finish = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", finish);
+        resolve();
+      };
+      const timer = setTimeout(finish, delayMs);
+      signal?.addEventListener("abort", finish, { once: true });
+    }),
+};
