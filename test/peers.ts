@@ -1,0 +1,2 @@
+// Run once before all tests: the real peers must be there.
+export default function setup(): void {}
