@@ -34,3 +34,15 @@ export class ApprovedClear {
 }
 
 export type Outgoing = Ciphertext | ApprovedClear;
+
+/** What the guard has read and let through: the only thing that the sender takes. Made by outbound/guard alone. */
+export class Guarded {
+  readonly #made = true;
+  readonly message: Sized;
+  constructor(message: Sized) {
+    this.message = message;
+  }
+  static is(value: unknown): value is Guarded {
+    return typeof value === "object" && value !== null && #made in value;
+  }
+}

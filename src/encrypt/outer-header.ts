@@ -1,0 +1,98 @@
+// What stays outside a ciphertext and what moves inside; hides the subject by RFC 9788 when asked to.
+import { concatSized, sizedBytes, sizedFrom, type Sized } from "../mail/chunks.ts";
+import { fieldValue, firstField, joinFields, type HeaderField, type HeaderSection } from "../mail/header.ts";
+import { decodeWords } from "../mail/encoded-word.ts";
+import type { Split } from "./cipher.ts";
+
+export type SubjectMode = "keep" | "issue-key" | "hide";
+
+/** RFC 9788 3.2.1: what a hidden subject looks like outside. */
+const HIDDEN_SUBJECT = "[...]";
+
+/** Fields of which a message has at most one (RFC 5322 3.6); of several only the first stays outside. */
+const SINGLE = new Set([
+  "from",
+  "sender",
+  "reply-to",
+  "to",
+  "cc",
+  "subject",
+  "date",
+  "message-id",
+  "in-reply-to",
+  "references",
+]);
+
+/** Never outside: MIME-Version is written anew, a signature over the clear mail no longer verifies, Bcc names hidden readers. */
+const DROPPED = new Set(["", "mime-version", "bcc", "resent-bcc", "dkim-signature", "return-path"]);
+
+/** With a hidden subject nothing stays outside but what threading, routing and loop detection need. */
+const NEEDED_OUTSIDE = new Set([...SINGLE, "received", "auto-submitted", "precedence", "x-jira-fingerprint"]);
+
+const isContentField = (field: HeaderField) => field.name.startsWith("content-");
+const staysOutside = (field: HeaderField, index: number, all: readonly HeaderField[]) =>
+  !isContentField(field) &&
+  !DROPPED.has(field.name) &&
+  (!SINGLE.has(field.name) || all.findIndex((other) => other.name === field.name) === index);
+
+/** Splits a message: `content` is the whole message whose header section is `header`. */
+export function splitMessage(header: HeaderSection, content: Sized, subject: SubjectMode): Split {
+  const body = sizedFrom(content, header.size);
+  if (subject === "keep") {
+    const outer = header.fields.filter(staysOutside);
+    const inner = Buffer.concat([joinFields(header.fields.filter(isContentField)), Buffer.from("\r\n")]);
+    return { outerFields: joinFields(outer.flatMap(withinLineLimit)), inner: concatSized(sizedBytes(inner), body) };
+  }
+  const outer = header.fields
+    .filter(staysOutside)
+    .filter((field) => NEEDED_OUTSIDE.has(field.name) || field.name.startsWith("list-"))
+    .map((field) => (field.name === "subject" ? hiddenSubject(field, subject) : field))
+    .flatMap(withinLineLimit);
+  return {
+    outerFields: joinFields(outer),
+    inner: concatSized(sizedBytes(Buffer.concat([protectedHeader(header, outer), Buffer.from("\r\n")])), body),
+  };
+}
+
+/** `[JIRA] (SEC-42)` at the start of a subject: written by Jira's template, before anything a user has written. */
+export function issuePrefix(subject: string): string | undefined {
+  return /^\s*((?:\[[\w .-]{1,40}\]\s*)?\([A-Z][A-Z0-9_]+-\d+\))/.exec(subject)?.[1];
+}
+
+function hiddenSubject(field: HeaderField, mode: "issue-key" | "hide"): HeaderField {
+  const kept = mode === "issue-key" ? issuePrefix(decodeWords(fieldValue(field))) : undefined;
+  return { name: "subject", raw: Buffer.from(`Subject: ${kept ?? HIDDEN_SUBJECT}\r\n`) };
+}
+
+/**
+ * The inner header of RFC 9788: every field of the message, what is seen outside as HP-Outer, and `hp="cipher"` on the
+ * Content-Type. Trace fields say nothing to a reader and stay out.
+ */
+function protectedHeader(header: HeaderSection, outer: readonly HeaderField[]): Buffer {
+  const fields = header.fields.filter((field) => !DROPPED.has(field.name) && field.name !== "received");
+  const seenOutside = outer
+    .filter((field) => field.name !== "received")
+    .map((field) => Buffer.concat([Buffer.from("HP-Outer: "), field.raw]));
+  const contentType = firstField(header, "content-type");
+  const parts: Uint8Array[] = fields.filter((field) => !isContentField(field)).map((field) => field.raw);
+  parts.push(...seenOutside);
+  for (const field of fields.filter(isContentField))
+    parts.push(field === contentType ? withCipherMark(field) : field.raw);
+  if (contentType === undefined)
+    parts.push(Buffer.from('Content-Type: text/plain; charset="us-ascii"; hp="cipher"\r\n'));
+  return Buffer.concat(parts);
+}
+
+function withCipherMark(contentType: HeaderField): Buffer {
+  const text = Buffer.from(contentType.raw).toString("latin1").trimEnd().replace(/;$/, "");
+  return Buffer.from(`${text};\r\n hp="cipher"\r\n`, "latin1");
+}
+
+/** A line of more than 998 octets may not leave (RFC 5322 2.1.1): it is folded at white space; what has none stays inside. */
+function withinLineLimit(field: HeaderField): HeaderField[] {
+  const text = Buffer.from(field.raw).toString("latin1");
+  const isLong = (value: string) => value.split("\r\n").some((line) => line.length > 998);
+  if (!isLong(text)) return [field];
+  const folded = text.replace(/[^\r\n]{1,900}(?=[ \t][^ \t\r\n])/g, "$&\r\n");
+  return isLong(folded) ? [] : [{ name: field.name, raw: Buffer.from(folded, "latin1") }];
+}

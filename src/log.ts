@@ -1,0 +1,107 @@
+// Log: JSON lines on stdout, one named event each; nothing but the listed facts ever gets in.
+import { createHash } from "node:crypto";
+import { pino, stdTimeFunctions, type DestinationStream } from "pino";
+import type { Mailbox } from "./mail/address.ts";
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type AddressForm = "full" | "domain" | "hashed";
+
+/** Every event there is, with the level it is written at; docs/EVENTS.md explains them and a test compares. */
+export const EVENT_LEVELS = {
+  "service.started": "info",
+  "service.stopping": "info",
+  "service.stopped": "info",
+  "service.fault": "error",
+  "config.reloaded": "info",
+  "config.refused": "error",
+  "session.opened": "debug",
+  "session.closed": "debug",
+  "session.refused": "warn",
+  "auth.failed": "warn",
+  "message.accepted": "info",
+  "message.refused": "warn",
+  "keystore.loaded": "info",
+  "keystore.failed": "error",
+  "lookup.found": "debug",
+  "lookup.absent": "debug",
+  "lookup.failed": "warn",
+  "key.unfit": "info",
+  "key.uploaded": "info",
+  "key.removed": "info",
+  "treatment.decided": "info",
+  "guard.stopped": "error",
+  "delivery.delivered": "info",
+  "delivery.deferred": "warn",
+  "delivery.failed": "warn",
+  "delivery.held": "info",
+  "delivery.released": "info",
+  "upstream.down": "error",
+  "upstream.up": "info",
+  "report.sent": "info",
+  "dsn.sent": "info",
+} as const satisfies Record<string, LogLevel>;
+
+export type LogEvent = keyof typeof EVENT_LEVELS;
+
+/** What an event may carry. Mailboxes are written in the form `log.addresses` asks for; errors as their messages. */
+export type LogFacts = Record<
+  string,
+  string | number | boolean | null | undefined | Mailbox | Error | readonly (string | Mailbox)[]
+>;
+
+export type Log = { event(name: LogEvent, facts?: LogFacts): void };
+
+/** Opens the log. `destination` is for tests; stdout otherwise. */
+export function openLog(settings: { level: LogLevel; addresses: AddressForm }, destination?: DestinationStream): Log {
+  const logger = pino(
+    {
+      level: settings.level,
+      base: null,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+    },
+    destination ?? pino.destination({ fd: 1, sync: true }),
+  );
+  return {
+    event(name, facts = {}) {
+      const level = EVENT_LEVELS[name];
+      if (!logger.isLevelEnabled(level)) return;
+      const line: Record<string, unknown> = { event: name };
+      for (const [key, value] of Object.entries(facts)) {
+        if (value !== undefined)
+          line[key] = Array.isArray(value)
+            ? value.map((one) => shown(one as never, settings.addresses))
+            : shown(value as never, settings.addresses);
+      }
+      logger[level](line);
+    },
+  };
+}
+
+/** For commands and tests that have nothing to log to. */
+export const silentLog: Log = { event: () => undefined };
+
+function shown(value: string | number | boolean | null | Mailbox | Error, form: AddressForm): unknown {
+  if (value instanceof Error) return withCauses(value);
+  if (typeof value === "object" && value !== null) return shownAddress(value, form);
+  return value;
+}
+
+export function shownAddress(mailbox: Mailbox, form: AddressForm): string {
+  switch (form) {
+    case "full":
+      return mailbox.address;
+    case "domain":
+      return `@${mailbox.domain}`;
+    case "hashed":
+      return createHash("sha256").update(mailbox.key).digest("hex").slice(0, 16);
+  }
+}
+
+/** `message: cause: cause`, at most five deep. */
+export function withCauses(error: Error): string {
+  const parts: string[] = [];
+  for (let at: unknown = error; at instanceof Error && parts.length < 5; at = at.cause)
+    if (!parts.includes(at.message)) parts.push(at.message);
+  return parts.join(": ");
+}

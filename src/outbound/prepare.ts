@@ -1,0 +1,226 @@
+// Prepare: a leased message becomes shipments that may leave, and recipients to whom nothing is sent now.
+import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
+import type { MessageCipher, Split } from "../encrypt/cipher.ts";
+import { splitMessage, type SubjectMode } from "../encrypt/outer-header.ts";
+import type { PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
+import type { KeySource } from "../keys/source.ts";
+import { fitness, type FitnessPolicy } from "../keys/fitness.ts";
+import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
+import { readerIdOf } from "../pgp/message-shape.ts";
+import { readerId } from "../smime/recipient-info.ts";
+import type { Leased, LeasedRecipient } from "../spool/spool.ts";
+import { decide, passable, type Chains, type Decision, type TreatmentSettings } from "./decide.ts";
+import { format, groupMembers, type Member } from "./group.ts";
+import { guard, type DeparturePlan } from "./guard.ts";
+import { readMailFacts, type MailFacts } from "./mail-facts.ts";
+import type { Treatment } from "./treatment.ts";
+
+/** Ready to be handed to the sender: guarded, with what is needed upstream. */
+export type Shipment = {
+  readonly recipients: readonly LeasedRecipient[];
+  readonly treatment: "smime" | "pgp" | "clear" | "pass";
+  readonly guarded: Guarded;
+  readonly smtpUtf8: boolean;
+  readonly is8bit: boolean;
+};
+
+/** A recipient to whom nothing is sent now: look-up failed, encryption failed, no key. */
+export type NotSent = {
+  readonly recipient: LeasedRecipient;
+  readonly treatment: Extract<Treatment, { kind: "later" | "report" | "block" }>;
+  readonly holdMs: number;
+};
+
+export type Prepared = {
+  readonly facts: MailFacts;
+  readonly shipments: readonly Shipment[];
+  readonly notSent: readonly NotSent[];
+};
+
+export type PrepareParts = {
+  readonly chains: Chains;
+  readonly settings: TreatmentSettings;
+  readonly fitness: FitnessPolicy;
+  /** Key stores that toSender may look into. */
+  readonly senderKeys: { readonly smime: KeySource<SmimeKey> | undefined; readonly pgp: KeySource<PgpKey> | undefined };
+  readonly ciphers: { readonly smime: MessageCipher<SmimeKey>; readonly pgp: MessageCipher<PgpKey> };
+  readonly observe: PrepareObserver;
+  now(): number;
+};
+
+export type PrepareObserver = {
+  decided(id: string, recipient: Mailbox, decision: Decision): void;
+  stopped(id: string, recipients: readonly Mailbox[], cause: Error): void;
+  encrypted(kind: "smime" | "pgp", ms: number): void;
+};
+
+type Decided = { readonly recipient: LeasedRecipient; readonly decision: Decision };
+
+/** Throws only when the stored message cannot be read; whatever fails for a group of recipients is `later` for that group. */
+export async function prepare(leased: Leased, parts: PrepareParts, signal: AbortSignal): Promise<Prepared> {
+  const facts = await readMailFacts(leased.content, leased.allRecipients.length);
+  const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal);
+  const decided = await Promise.all(
+    leased.due.map(async (recipient): Promise<Decided> => {
+      const isPass = canRead.has(recipient.mailbox.key);
+      const decision = await decide(recipient.mailbox, { ...facts, isPass }, parts.chains, parts.settings, signal);
+      parts.observe.decided(leased.id, recipient.mailbox, decision);
+      return { recipient, decision };
+    }),
+  );
+  const load = { leased, facts, parts, signal };
+  const done = await Promise.all([
+    ...encryptedShipments(load, decided, "smime"),
+    ...encryptedShipments(load, decided, "pgp"),
+    ...unencryptedShipments(load, decided),
+  ]);
+  const failed = done.flatMap((one) => ("notSent" in one ? one.notSent : []));
+  return {
+    facts,
+    shipments: done.flatMap((one) => ("shipment" in one ? [one.shipment] : [])),
+    notSent: [...decided.flatMap(waiting), ...failed],
+  };
+}
+
+type Load = {
+  readonly leased: Leased;
+  readonly facts: MailFacts;
+  readonly parts: PrepareParts;
+  readonly signal: AbortSignal;
+};
+type Made = { readonly shipment: Shipment } | { readonly notSent: readonly NotSent[] };
+
+function waiting({ recipient, decision }: Decided): NotSent[] {
+  const { treatment, policy } = decision;
+  const isSent = treatment.kind !== "later" && treatment.kind !== "report" && treatment.kind !== "block";
+  return isSent ? [] : [{ recipient, treatment, holdMs: policy.holdMs }];
+}
+
+function encryptedShipments<K extends "smime" | "pgp">(
+  load: Load,
+  decided: readonly Decided[],
+  kind: K,
+): Promise<Made>[] {
+  const members = decided.flatMap(({ recipient, decision }): Member<RecipientKey>[] => {
+    const { treatment, policy } = decision;
+    if (treatment.kind !== kind) return [];
+    const isHidden = !load.facts.visible.has(recipient.mailbox.key);
+    return [{ recipient, key: treatment.key, isHidden, subject: policy.subject }];
+  });
+  return groupMembers(members).map((group) => encryptGroup(load, group, kind));
+}
+
+async function encryptGroup(load: Load, group: readonly Member<RecipientKey>[], kind: "smime" | "pgp"): Promise<Made> {
+  const { facts, leased, parts } = load;
+  const recipients = group.map((member) => member.recipient);
+  const subject: SubjectMode = group[0]?.subject ?? "hide";
+  return guarded(load, recipients, async () => {
+    const split = splitMessage(facts.header, facts.content, subject);
+    const readers = distinct([...group.map((member) => member.key), ...(await senderKey(load, group))]);
+    const since = parts.now();
+    const ciphertext = await encrypt(parts, split, readers, kind);
+    const plan: DeparturePlan = {
+      kind,
+      readerIds: readers.map((key) => plannedId(key, readers)),
+      isSubjectHidden: subject !== "keep",
+    };
+    const guardedMessage = await guard(ciphertext, plan);
+    parts.observe.encrypted(kind, parts.now() - since);
+    return {
+      treatment: kind,
+      guarded: guardedMessage,
+      is8bit: false,
+      smtpUtf8: needsUtf8(leased, recipients, split.outerFields),
+    };
+  });
+}
+
+/** Clear mail by its rule, and mail that came encrypted: each in one transaction, the bytes as they came. */
+function unencryptedShipments(load: Load, decided: readonly Decided[]): Promise<Made>[] {
+  const { leased, facts } = load;
+  const asItCame = { is8bit: leased.envelope.is8bit, smtpUtf8: leased.envelope.smtpUtf8 };
+  const made: Promise<Made>[] = [];
+  const { encrypted } = facts;
+  const passed = decided.filter(({ decision }) => decision.treatment.kind === "pass").map(({ recipient }) => recipient);
+  if (passed.length > 0 && encrypted !== undefined) {
+    const { kind, readerIds } = encrypted;
+    const make = async () => guard(new Ciphertext(kind, facts.content, readerIds), { kind: "pass", readerIds });
+    made.push(guarded(load, passed, async () => ({ treatment: "pass", guarded: await make(), ...asItCame })));
+  }
+  for (const rule of ["fallback-allow", "recovery-mail"] as const) {
+    const clear = decided.filter(
+      ({ decision: { treatment } }) => treatment.kind === "clear" && treatment.rule === rule,
+    );
+    const make = async () => guard(new ApprovedClear(facts.content, rule), { kind: "clear", rule });
+    const recipients = clear.map(({ recipient }) => recipient);
+    if (clear.length > 0)
+      made.push(guarded(load, recipients, async () => ({ treatment: "clear", guarded: await make(), ...asItCame })));
+  }
+  return made;
+}
+
+/** Whatever goes wrong on the way to a shipment makes its recipients wait. */
+async function guarded(
+  load: Load,
+  recipients: readonly LeasedRecipient[],
+  make: () => Promise<Omit<Shipment, "recipients">>,
+): Promise<Made> {
+  try {
+    return { shipment: { recipients, ...(await make()) } };
+  } catch (thrown) {
+    const cause = thrown instanceof Error ? thrown : new Error(String(thrown));
+    load.parts.observe.stopped(
+      load.leased.id,
+      recipients.map((recipient) => recipient.mailbox),
+      cause,
+    );
+    return { notSent: recipients.map((recipient) => ({ recipient, treatment: { kind: "later", cause }, holdMs: 0 })) };
+  }
+}
+
+async function encrypt(
+  parts: PrepareParts,
+  split: Split,
+  readers: readonly RecipientKey[],
+  kind: "smime" | "pgp",
+): Promise<Ciphertext> {
+  const [first, ...more] = readers;
+  if (first === undefined) throw new Error("there is no reader to encrypt to");
+  const cipher = parts.ciphers[kind] as MessageCipher<RecipientKey>;
+  return cipher.encrypt(split, [first, ...more]);
+}
+
+/** encryption.toSender: the sender's key, when a key store holds a fit one that can share this ciphertext. */
+async function senderKey(load: Load, group: readonly Member<RecipientKey>[]): Promise<RecipientKey[]> {
+  const { facts, parts, signal } = load;
+  const first = group[0]?.key;
+  const from = facts.from;
+  if (!parts.settings.toSender || first === undefined || from === undefined) return [];
+  const source = parts.senderKeys[first.kind] as KeySource<RecipientKey> | undefined;
+  const answer = await source?.find(from, signal);
+  if (answer?.kind !== "found") return [];
+  return answer.value
+    .filter((key) => fitness(key, from, parts.now(), parts.fitness).fit && format(key) === format(first))
+    .slice(0, 1);
+}
+
+function distinct(keys: readonly RecipientKey[]): RecipientKey[] {
+  return [...new Map(keys.map((key) => [key.fingerprint, key])).values()];
+}
+
+/** What a reader's RecipientInfo or PKESK has to say, from the chosen key itself. */
+function plannedId(key: RecipientKey, readers: readonly RecipientKey[]): string {
+  if (key.kind === "smime") return readerId(key.certificate);
+  const { encryption } = key.certificate;
+  if (!encryption.usable) throw new Error(`key ${key.fingerprint} cannot be encrypted to`);
+  const isSeipd2 = readers.every((reader) => reader.kind === "pgp" && reader.certificate.readsSeipd2);
+  return readerIdOf(encryption.key, isSeipd2 ? 6 : 3);
+}
+
+function needsUtf8(leased: Leased, recipients: readonly LeasedRecipient[], outerFields: Uint8Array): boolean {
+  if (recipients.some((recipient) => needsSmtpUtf8(recipient.mailbox))) return true;
+  const { reversePath, smtpUtf8 } = leased.envelope;
+  return (
+    (reversePath !== undefined && needsSmtpUtf8(reversePath)) || (smtpUtf8 && outerFields.some((octet) => octet > 127))
+  );
+}
