@@ -1,0 +1,144 @@
+// Runner: leases what is due and works on it, so much at a time, until it is told to stop.
+//
+// Rules:
+//   One message is one lease; its recipients are settled together. Several leases are worked on at once.
+//   In flight are at most `maxInFlight` messages; the queue itself has no limit.
+//   An upstream that cannot be reached pauses all leasing: one message after each pause finds out whether it is back, the others
+//   keep their attempts. The pause grows from 1 s to 30 s.
+//   A lease that takes long is renewed; one whose process died runs out and is due again.
+//   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
+import type { Clock } from "../clock.ts";
+import type { Leased } from "../spool/spool.ts";
+import { work, type WorkParts } from "./work.ts";
+
+export type RunnerSettings = { readonly maxInFlight: number };
+
+export type RunnerObserver = {
+  upstreamDown(reply: string, pauseMs: number): void;
+  upstreamUp(): void;
+  /** The spool itself failed: disk full, database locked. The runner goes on after a while. */
+  spoolFailed(cause: Error): void;
+};
+
+export type Runner = {
+  /** Runs until `stop`. */
+  run(): Promise<void>;
+  /** Something may be due sooner than the runner thinks. */
+  wake(): void;
+  /** Resolves when nothing is in flight or the deadline has passed; tells how many messages were still in flight. */
+  stop(deadlineMs: number): Promise<number>;
+};
+
+const LEASE_MS = 15 * 60_000;
+const RENEW_EVERY_MS = 5 * 60_000;
+/** Another process may have made something due; also the longest sleep when nothing is. */
+const POLL_MS = 1000;
+const PAUSE_FIRST_MS = 1000;
+const PAUSE_MAX_MS = 30_000;
+
+export function createRunner(
+  parts: WorkParts,
+  clock: Clock,
+  settings: RunnerSettings,
+  observe: RunnerObserver,
+): Runner {
+  const inFlight = new Set<Promise<void>>();
+  const stopped = new AbortController();
+  const aborted = new AbortController();
+  let pauseMs = 0;
+  let pausedUntil = 0;
+  let waker = new AbortController();
+
+  const sleep = async (delayMs: number) => {
+    const signal = waker.signal;
+    await clock.sleep(delayMs, signal);
+    if (signal.aborted) waker = new AbortController();
+  };
+
+  const keepLease = async (leased: Leased, done: AbortSignal) => {
+    for (;;) {
+      await clock.sleep(RENEW_EVERY_MS, done);
+      if (done.aborted) return;
+      await parts.spool.renew(leased.id, clock.now() + LEASE_MS);
+    }
+  };
+
+  const workOn = async (leased: Leased) => {
+    const done = new AbortController();
+    const kept = keepLease(leased, done.signal).catch((cause: unknown) => observe.spoolFailed(asError(cause)));
+    try {
+      const { upstream } = await work(leased, parts, aborted.signal);
+      if (upstream === "reached") markUp();
+      else if (upstream !== "untried") markDown(upstream.unreachable);
+    } catch (cause) {
+      observe.spoolFailed(asError(cause));
+    } finally {
+      done.abort();
+      await kept;
+    }
+  };
+
+  const markUp = () => {
+    if (pauseMs > 0) observe.upstreamUp();
+    pauseMs = 0;
+    pausedUntil = 0;
+  };
+
+  const markDown = (reply: string) => {
+    // several in flight fail together: that is one failure
+    if (clock.now() < pausedUntil) return;
+    pauseMs = pauseMs === 0 ? PAUSE_FIRST_MS : Math.min(pauseMs * 2, PAUSE_MAX_MS);
+    pausedUntil = clock.now() + pauseMs;
+    observe.upstreamDown(reply, pauseMs);
+  };
+
+  /** While the upstream is down one message at a time finds out whether it is back. */
+  const mayLease = () =>
+    pauseMs === 0 ? inFlight.size < settings.maxInFlight : inFlight.size === 0 && clock.now() >= pausedUntil;
+
+  const leaseNext = async (): Promise<boolean> => {
+    if (!mayLease()) return false;
+    const leased = await parts.spool.lease(clock.now(), LEASE_MS);
+    if (leased === null) return false;
+    const task = workOn(leased).finally(() => {
+      inFlight.delete(task);
+      waker.abort();
+    });
+    inFlight.add(task);
+    return true;
+  };
+
+  const idleMs = async (): Promise<number> => {
+    if (pausedUntil > clock.now()) return pausedUntil - clock.now();
+    if (inFlight.size >= settings.maxInFlight) return POLL_MS;
+    const dueAt = await parts.spool.nextDueAt();
+    return dueAt === undefined ? POLL_MS : Math.min(Math.max(dueAt - clock.now(), 1), POLL_MS);
+  };
+
+  return {
+    async run() {
+      while (!stopped.signal.aborted) {
+        try {
+          if (!(await leaseNext())) await sleep(await idleMs());
+        } catch (cause) {
+          observe.spoolFailed(asError(cause));
+          await sleep(POLL_MS);
+        }
+      }
+    },
+    wake: () => waker.abort(),
+    async stop(deadlineMs) {
+      stopped.abort();
+      waker.abort();
+      const end = new AbortController();
+      await Promise.race([Promise.allSettled(inFlight), clock.sleep(deadlineMs, end.signal)]);
+      end.abort();
+      aborted.abort();
+      return inFlight.size;
+    },
+  };
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

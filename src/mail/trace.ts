@@ -1,0 +1,23 @@
+// Trace: the Received field that every relay adds (RFC 5321 4.4), and the loop that too many of them mean.
+
+/** So many Received fields mean that a message goes round in a circle (RFC 5321 6.3 asks for at least 100 hops of head-room
+ * in general; a relay between Jira and one mail server never sees a third of 30). */
+export const MAX_HOPS = 30;
+
+export type Hop = {
+  readonly heloName: string;
+  readonly peerAddress: string;
+  readonly hostname: string;
+  /** RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTP… */
+  readonly protocol: string;
+  readonly id: string;
+  readonly at: number;
+};
+
+/** No `for` clause: it would show one recipient to another. */
+export function receivedField(hop: Hop): string {
+  const date = new Date(hop.at).toUTCString().replace("GMT", "+0000");
+  const peer = hop.peerAddress.includes(":") ? `IPv6:${hop.peerAddress}` : hop.peerAddress;
+  const from = hop.heloName === "" ? "unknown" : hop.heloName;
+  return `Received: from ${from} ([${peer}])\r\n by ${hop.hostname} (Sealpost) with ${hop.protocol} id ${hop.id};\r\n ${date}\r\n`;
+}

@@ -1,0 +1,144 @@
+// Key-store file: one file with the certificates or keys of many people, read by content and again whenever it changes.
+import { open, stat } from "node:fs/promises";
+import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { absent, failed, found, type Lookup } from "../keys/lookup.ts";
+import type { KeyKind, RecipientKey } from "../keys/recipient-key.ts";
+import type { KeySource } from "../keys/source.ts";
+
+/** What a reader makes of a file's bytes. `unreadable` is a sentence that says what the file is and how to export it. */
+export type StoreReading<K> =
+  | {
+      readonly kind: "keys";
+      readonly format: string;
+      readonly keys: readonly K[];
+      readonly faults: readonly { entry: string; reason: string }[];
+      readonly notes: readonly string[];
+    }
+  | { readonly kind: "unreadable"; readonly reason: string };
+
+export type StoreReader<K> = (bytes: Buffer, now: number) => Promise<StoreReading<K>>;
+
+/** What the log and /readyz are told of each reading. */
+export type StoreObserver = {
+  loaded(
+    file: string,
+    kind: KeyKind,
+    format: string,
+    count: number,
+    faults: readonly { entry: string; reason: string }[],
+    notes: readonly string[],
+  ): void;
+  failed(file: string, kind: KeyKind, cause: Error): void;
+};
+
+export type KeyStoreFile<K extends RecipientKey> = KeySource<K> & {
+  /** Reads the file again if it has changed; true when another set of keys is in use now. */
+  refresh(): Promise<boolean>;
+  /** Why the file as it is now cannot be used; the last good set stays in use. */
+  readonly fault: Error | undefined;
+};
+
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
+
+/** The set in use: keys by the address keys they name. */
+type Loaded<K> = {
+  readonly byAddress: ReadonlyMap<string, readonly K[]>;
+  readonly count: number;
+  readonly format: string;
+  readonly faults: number;
+};
+
+export function keyStoreFile<K extends RecipientKey>(
+  file: string,
+  kind: K["kind"],
+  settingName: string,
+  read: StoreReader<K>,
+  observe: StoreObserver,
+  now: () => number,
+): KeyStoreFile<K> {
+  let loaded: Loaded<K> | undefined;
+  let fault: Error | undefined;
+  let seen = "";
+  let busy: Promise<boolean> | undefined;
+
+  const load = async (): Promise<boolean> => {
+    try {
+      const state = await stat(file, { bigint: true });
+      // what a rename, an edit in place and a new mount each change
+      const mark = [state.dev, state.ino, state.size, state.mtimeNs].join(" ");
+      if (mark === seen) return false;
+      if (!state.isFile()) throw new Error("it is not a regular file");
+      if (state.size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
+      const reading = await read(await contentOf(file), now());
+      seen = mark;
+      if (reading.kind === "unreadable") throw new Error(reading.reason);
+      loaded = {
+        byAddress: byAddress(reading.keys),
+        count: reading.keys.length,
+        format: reading.format,
+        faults: reading.faults.length,
+      };
+      fault = undefined;
+      observe.loaded(file, kind, reading.format, reading.keys.length, reading.faults, reading.notes);
+      return true;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause : new Error(String(cause));
+      const next = new Error(`${file} cannot be used: ${reason.message}; see ${settingName}`, { cause: reason });
+      // the same fault is told once, not for every mail
+      if (fault?.message !== next.message) observe.failed(file, kind, next);
+      fault = next;
+      return false;
+    }
+  };
+  const refresh = async () => {
+    busy ??= load().finally(() => (busy = undefined));
+    return busy;
+  };
+
+  return {
+    name: "keystore",
+    refresh,
+    get fault() {
+      return fault;
+    },
+    async find(mailbox: Mailbox): Promise<Lookup<readonly K[]>> {
+      if (loaded === undefined) await refresh();
+      if (loaded === undefined) return failed(fault ?? new Error(`${file} was not read yet`));
+      const keys = loaded.byAddress.get(mailbox.key);
+      return keys === undefined ? absent : found(keys);
+    },
+    async probe() {
+      await refresh();
+      if (fault !== undefined) return { ok: false, detail: fault.message };
+      const { count = 0, format = "", faults = 0 } = loaded ?? {};
+      return {
+        ok: count > 0,
+        detail: `${file}: ${format}, ${count} keys${faults > 0 ? `, ${faults} entries cannot be read` : ""}`,
+      };
+    },
+  };
+}
+
+/** Reads at most MAX_FILE_BYTES + 1, whatever the file has become since it was looked at. */
+async function contentOf(file: string): Promise<Buffer> {
+  const handle = await open(file, "r");
+  try {
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+function byAddress<K extends RecipientKey>(keys: readonly K[]): Map<string, K[]> {
+  const index = new Map<string, K[]>();
+  for (const key of keys) {
+    for (const address of new Set(key.certificate.addresses)) {
+      const parsed = parseMailbox(address);
+      if (!("mailbox" in parsed)) continue;
+      const others = index.get(parsed.mailbox.key);
+      if (others === undefined) index.set(parsed.mailbox.key, [key]);
+      else if (!others.some((other) => other.fingerprint === key.fingerprint)) others.push(key);
+    }
+  }
+  return index;
+}

@@ -1,0 +1,45 @@
+// Key-store readers: the bytes of a store file to keys of one kind, through the S/MIME and OpenPGP libraries.
+import { pgpKey, smimeKey, type PgpKey, type SmimeKey } from "../keys/recipient-key.ts";
+import { readKeyring } from "../pgp/keyring.ts";
+import { parseCertificate } from "../smime/certificate.ts";
+import { readCertificateStore } from "../smime/certificate-store.ts";
+import type { StoreReader } from "./key-store-file.ts";
+
+/** Certificates out of PKCS#7, PEM, BKS, JKS and the X.509 blobs of a keybox. */
+export function certificateReader(password: string | undefined): StoreReader<SmimeKey> {
+  return async (bytes, now) => {
+    if (isKeybox(bytes)) return keyboxCertificates(bytes, now);
+    const contents = readCertificateStore(bytes, password);
+    if (contents.kind === "unreadable") return contents;
+    const { format, certificates, faults, notes } = contents;
+    return { kind: "keys", format, keys: certificates.map(smimeKey), faults, notes };
+  };
+}
+
+/** OpenPGP keys out of armored and binary rings and keyboxes. */
+export const keyringReader: StoreReader<PgpKey> = async (bytes, now) => {
+  const contents = await readKeyring(bytes, now);
+  if (contents.kind === "unreadable") return contents;
+  const { format, certificates, faults, notes } = contents;
+  return { kind: "keys", format, keys: certificates.map(pgpKey), faults, notes };
+};
+
+const isKeybox = (bytes: Buffer) => bytes.toString("latin1", 8, 12) === "KBXf";
+
+async function keyboxCertificates(bytes: Buffer, now: number): ReturnType<StoreReader<SmimeKey>> {
+  const contents = await readKeyring(bytes, now);
+  if (contents.kind === "unreadable") return contents;
+  const keys: SmimeKey[] = [];
+  const faults = [];
+  for (const [index, der] of contents.x509.entries()) {
+    try {
+      keys.push(smimeKey(parseCertificate(der)));
+    } catch (cause) {
+      faults.push({
+        entry: `certificate ${index + 1}`,
+        reason: cause instanceof Error ? cause.message : String(cause),
+      });
+    }
+  }
+  return { kind: "keys", format: contents.format, keys, faults, notes: contents.notes };
+}
