@@ -1,0 +1,32 @@
+// Not yet: settings that the schema knows and no code serves; configured, they are refused by name and never ignored.
+import { valueAt } from "./value-at.ts";
+
+const isGiven = (value: unknown) =>
+  value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0);
+const isAuto = (value: unknown) => value === "auto";
+const isPostgres = (value: unknown) => typeof value === "string" && value.startsWith("postgres");
+
+/** Whoever builds one of these parts takes its line out. */
+const NOT_YET: readonly (readonly [path: string, isUsed: (value: unknown) => boolean, what?: string])[] = [
+  ["database", isPostgres, "PostgreSQL"],
+  ["inbound", isGiven],
+  ["smime.userDirectories", isGiven],
+  ["smime.ldap", isGiven],
+  ["smime.contentEncryption", isAuto, "auto"],
+  ["smime.keyTransport", isAuto, "auto"],
+  ["smime.trust.anchors", isGiven],
+  ["smime.trust.check", isGiven],
+  ["pgp.keyServer", isGiven],
+  ["pgp.wkd", isGiven],
+  ["users.jira", isGiven],
+];
+
+/** The settings in what was given (file and environment) that are not built yet, each with the sentence that refuses it. */
+export function notYetBuilt(given: unknown): readonly { path: readonly string[]; message: string }[] {
+  return NOT_YET.map(([name, isUsed, what = name]) => ({ path: name.split("."), isUsed, what }))
+    .filter(({ path, isUsed }) => isUsed(valueAt(given, path)))
+    .map(({ path, what }) => ({
+      path,
+      message: `${what} is not built yet: remove it or wait for a version that has it`,
+    }));
+}
