@@ -1,7 +1,7 @@
 // Run: what all commands share: options, settings, output for people and programs, exit codes.
 import type { Command } from "commander";
 import { faultLine } from "../config/fault.ts";
-import { readConfiguration } from "../config/read.ts";
+import { readConfiguration, type Configuration } from "../config/read.ts";
 import type { Settings } from "../config/schema.ts";
 
 export const EXIT = { ok: 0, no: 1, usage: 2, configuration: 78 } as const;
@@ -40,12 +40,12 @@ export function run<A extends readonly unknown[]>(
 }
 
 /**
- * Reads the configuration and hands the settings to the command. A wrong configuration is named on stderr, exit 78; with
- * log.level debug an error shows its stack.
+ * Reads the configuration and hands it to the command. A wrong one is named on stderr, exit 78; with log.level debug an error
+ * shows its stack.
  */
-export async function withSettings(
+export async function withConfiguration(
   options: CommonOptions,
-  command: (settings: Settings) => Promise<ExitCode> | ExitCode,
+  command: (configuration: Configuration) => Promise<ExitCode> | ExitCode,
 ): Promise<ExitCode> {
   const reading = readConfiguration({ path: options.config, env: process.env });
   if ("faults" in reading) {
@@ -53,11 +53,19 @@ export async function withSettings(
     return EXIT.configuration;
   }
   try {
-    return await command(reading.settings);
+    return await command(reading);
   } catch (cause) {
     complain(cause, reading.settings.log.level === "debug");
     return EXIT.no;
   }
+}
+
+/** The same for commands that need no more than the settings. */
+export function withSettings(
+  options: CommonOptions,
+  command: (settings: Settings) => Promise<ExitCode> | ExitCode,
+): Promise<ExitCode> {
+  return withConfiguration(options, ({ settings }) => command(settings));
 }
 
 /** Writes an error with its causes as one sentence to stderr. */

@@ -22,6 +22,11 @@ export class SecretFile {
   }
 }
 
+/** Whether a setting of this name holds a SecretFile (secretKeyFile does not: who seals reads it). */
+export function isSecretFileKey(key: string): boolean {
+  return /(?:[pP]assword|token)File$/.test(key);
+}
+
 export function pemFile() {
   return named("a PEM file", (path) => new FilePath("pem", path));
 }

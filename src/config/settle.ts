@@ -2,7 +2,7 @@
 import { createSecureContext } from "node:tls";
 import { resolve } from "node:path";
 import type { Path } from "./fault.ts";
-import { FilePath, SecretFile } from "./files.ts";
+import { FilePath, isSecretFileKey, SecretFile } from "./files.ts";
 import { Secret } from "../secret.ts";
 import { readPlainFile, readSecretFile } from "./secret-file.ts";
 import type { Parsed, Settings } from "./schema.ts";
@@ -44,7 +44,7 @@ export function settle(parsed: Parsed): { settings: Settings; faults: readonly F
         tree[key] = below.path;
       } else {
         tree[key] = walk(below, [...path, key]);
-        if (below === null && SECRET_KEY.test(key)) tree[withoutFile(key)] = null;
+        if (below === null && isSecretFileKey(key)) tree[withoutFile(key)] = null;
       }
     }
     const fault = faults.length === before ? pairFault(tree) : undefined;
@@ -54,7 +54,6 @@ export function settle(parsed: Parsed): { settings: Settings; faults: readonly F
   return { settings: walk(parsed, []) as Settings, faults };
 }
 
-const SECRET_KEY = /(?:[pP]assword|token)File$/;
 const withoutFile = (key: string) => key.slice(0, -"File".length);
 
 function pemFault(path: string, isPrivate: boolean): string | undefined {
