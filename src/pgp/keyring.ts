@@ -1,0 +1,161 @@
+// A file of OpenPGP keys, whatever its form: armored, binary, legacy with trust packets, keybox. Recognised by content.
+import { setImmediate } from "node:timers/promises";
+import { decodeArmor } from "./armor.ts";
+import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { isKeybox, readKeybox } from "./keybox.ts";
+import { readPacket } from "./packets.ts";
+import { findPrimaryKey, splitRing } from "./ring.ts";
+import { isPrimaryKey, mergedKey, minimalKey } from "./transferable-key.ts";
+
+export type KeyringContents =
+  | {
+      readonly kind: "ring";
+      /** For people: "armored", "binary", "keybox". */
+      readonly format: string;
+      readonly certificates: readonly PgpCertificate[];
+      /** DER of the X.509 certificates in a keybox. */
+      readonly x509: readonly Uint8Array[];
+      /** Number of secret keys, which were not used. */
+      readonly secretKeys: number;
+      readonly faults: readonly KeyringFault[];
+      readonly notes: readonly string[];
+    }
+  /** `reason` is a sentence saying what it is and how to make a key store of it. */
+  | { readonly kind: "unreadable"; readonly reason: string };
+
+export type KeyringFault = { readonly entry: string; readonly reason: string };
+
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
+const MAX_KEYS = 100_000;
+const EXPORT = "export the keys with gpg --export --armor";
+
+/**
+ * Reads every key that can be read and names every one that cannot; one bad key never hides another. Copies of one key are made
+ * one, so that a revocation in either counts. Keys are judged at `now`. Gives way to other work after each key. Never throws.
+ */
+export async function readKeyring(bytes: Uint8Array, now: number): Promise<KeyringContents> {
+  if (bytes.length === 0) return unreadable(`the file is empty; ${EXPORT}`);
+  if (bytes.length > MAX_FILE_BYTES) return unreadable(`the file has ${bytes.length} octets; at most 64 MiB are read`);
+  const reading = new Reading(now);
+  if (isKeybox(bytes)) {
+    const keybox = readKeybox(bytes);
+    reading.faults.push(...keybox.faults);
+    for (const keyblock of keybox.keyblocks) await reading.ring(keyblock.bytes, keyblock.entry);
+    return reading.contents("keybox", keybox.x509);
+  }
+  const first = readPacket(bytes, 0);
+  if (!("fault" in first) && isPrimaryKey(first.tag) && (bytes[first.bodyStart] ?? 255) <= 6) {
+    await reading.ring(bytes, "");
+    return reading.contents("binary", []);
+  }
+  const text = textOf(bytes);
+  if (/^-----BEGIN PGP /m.test(text)) return readArmored(text, reading);
+  if (findPrimaryKey(bytes, 0) === bytes.length) return unreadable(whatItIs(bytes, text));
+  await reading.ring(bytes, "");
+  return reading.contents("binary", []);
+}
+
+async function readArmored(text: string, reading: Reading): Promise<KeyringContents> {
+  const { blocks, faults } = decodeArmor(text);
+  const all = [...blocks, ...faults].sort((a, b) => a.line - b.line);
+  const ofKeys = all.filter(({ type }) => type === "PUBLIC KEY BLOCK" || type === "PRIVATE KEY BLOCK");
+  if (ofKeys.length === 0 && all[0] !== undefined)
+    return unreadable(`the file holds an OpenPGP ${all[0].type.toLowerCase()} and no key; ${EXPORT}`);
+  for (const block of all) {
+    const entry = `block at line ${block.line}`;
+    if ("reason" in block) reading.faults.push({ entry, reason: block.reason });
+    if (!ofKeys.includes(block)) {
+      if (!("reason" in block))
+        reading.faults.push({ entry, reason: `it is a ${block.type.toLowerCase()} and not a key` });
+    } else if (block.bytes !== undefined) await reading.ring(block.bytes, entry);
+  }
+  return reading.contents("armored", []);
+}
+
+/** What has been read so far of one file. */
+class Reading {
+  readonly faults: KeyringFault[] = [];
+  readonly #certificates = new Map<string, PgpCertificate>();
+  readonly #now: number;
+  #keys = 0;
+  #secretKeys = 0;
+
+  constructor(now: number) {
+    this.#now = now;
+  }
+
+  /** Reads the keys of one binary ring. `where` tells its place in the file; a damaged key is searched for others within. */
+  async ring(bytes: Uint8Array, where: string, isWithinAKey = false): Promise<void> {
+    for (const part of splitRing(bytes)) {
+      const entry = [where, `key at octet ${part.start}`].filter((text) => text !== "").join(", ");
+      if (this.#keys >= MAX_KEYS) {
+        this.faults.push({ entry, reason: `at most ${MAX_KEYS} keys are read` });
+        return;
+      }
+      if (part.kind === "fault") {
+        if (!isWithinAKey) this.faults.push({ entry, reason: part.reason });
+        continue;
+      }
+      this.#keys++;
+      const keyBytes = bytes.subarray(part.start, part.end);
+      if (!(await this.#key(keyBytes, entry, isWithinAKey)) && !isWithinAKey) {
+        // a damaged length can make one key swallow the next
+        const within = findPrimaryKey(keyBytes, 1);
+        if (within < keyBytes.length) await this.ring(keyBytes.subarray(within), `${entry}, after ${within}`, true);
+      }
+      await setImmediate();
+    }
+  }
+
+  async #key(keyBytes: Uint8Array, entry: string, isWithinAKey: boolean): Promise<boolean> {
+    try {
+      if (minimalKey(keyBytes).hadSecret) this.#secretKeys++;
+      const certificate = await readPgpCertificate(keyBytes, this.#now);
+      const known = this.#certificates.get(certificate.fingerprint);
+      this.#certificates.set(certificate.fingerprint, known ? await this.#merged(known, certificate) : certificate);
+      return certificate.encryption.usable;
+    } catch (cause) {
+      if (!isWithinAKey) this.faults.push({ entry, reason: cause instanceof Error ? cause.message : String(cause) });
+      return false;
+    }
+  }
+
+  #merged(known: PgpCertificate, other: PgpCertificate): Promise<PgpCertificate> | PgpCertificate {
+    if (Buffer.compare(known.bytes, other.bytes) === 0) return known;
+    return readPgpCertificate(mergedKey(known.bytes, other.bytes), this.#now);
+  }
+
+  contents(format: string, x509: readonly Uint8Array[]): KeyringContents {
+    const notes =
+      this.#secretKeys === 0
+        ? []
+        : [
+            `the file contains secret keys (${this.#secretKeys}); only their public halves are used; take them out of the relay's reach`,
+          ];
+    const certificates = [...this.#certificates.values()];
+    return { kind: "ring", format, certificates, x509, secretKeys: this.#secretKeys, faults: this.faults, notes };
+  }
+}
+
+function unreadable(reason: string): KeyringContents {
+  return { kind: "unreadable", reason };
+}
+
+function textOf(bytes: Uint8Array): string {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  // PowerShell's redirection writes UTF-16
+  const isUtf16 = view[0] === 0xff && view[1] === 0xfe;
+  return isUtf16 ? view.toString("utf16le", 2) : view.toString("latin1").replace(/^\u00ef\u00bb\u00bf/, "");
+}
+
+function whatItIs(bytes: Uint8Array, text: string): string {
+  if (text.startsWith("SQLite format 3")) return `the file is an SQLite database, perhaps GnuPG's (keyboxd); ${EXPORT}`;
+  if (text.startsWith("\u0001gpg")) return `the file is GnuPG's trust database, which holds no keys; ${EXPORT}`;
+  if (/^-----BEGIN (?:CERTIFICATE|PKCS7|CMS)-----/m.test(text))
+    return `the file holds X.509 certificates, which belong into the S/MIME key store; for OpenPGP, ${EXPORT}`;
+  if (/^\s*<(?:!doctype|html)/i.test(text.slice(0, 200))) return `the file is a web page; ${EXPORT}`;
+  const first = readPacket(bytes, 0);
+  if (!("fault" in first) && [1, 2, 3, 4, 8, 9, 11, 18, 20].includes(first.tag))
+    return `the file is an OpenPGP message or signature and not a key; ${EXPORT}`;
+  return `the file is no OpenPGP key store: neither armored nor binary keys nor a keybox; ${EXPORT}`;
+}

@@ -1,0 +1,91 @@
+// The body of a public-key packet (RFC 9580 5.5.2): version, creation time, algorithm and its fields.
+import { createHash } from "node:crypto";
+
+/** Public-key algorithm numbers of RFC 9580 9.1 that mail can be encrypted to, or that a primary key may have. */
+export const ALGORITHM = {
+  rsa: 1,
+  rsaEncryptOnly: 2,
+  rsaSignOnly: 3,
+  elgamal: 16,
+  dsa: 17,
+  ecdh: 18,
+  ecdsa: 19,
+  eddsaLegacy: 22,
+  x25519: 25,
+  x448: 26,
+  ed25519: 27,
+  ed448: 28,
+} as const;
+
+export type PublicKey = {
+  readonly version: 4 | 6;
+  /** Milliseconds since 1970. */
+  readonly created: number;
+  readonly algorithm: number;
+  /** In the order of the packet: integers without their bit count, object identifiers without their length, KDF octets, native points. */
+  readonly fields: readonly Uint8Array[];
+  /** Number of octets that are public; in a secret-key packet the secret part follows. */
+  readonly publicSize: number;
+};
+
+type Field = "integer" | "counted" | number;
+
+const FIELDS: ReadonlyMap<number, readonly Field[]> = new Map<number, readonly Field[]>([
+  [ALGORITHM.rsa, ["integer", "integer"]],
+  [ALGORITHM.rsaEncryptOnly, ["integer", "integer"]],
+  [ALGORITHM.rsaSignOnly, ["integer", "integer"]],
+  [ALGORITHM.elgamal, ["integer", "integer", "integer"]],
+  [ALGORITHM.dsa, ["integer", "integer", "integer", "integer"]],
+  [ALGORITHM.ecdh, ["counted", "integer", "counted"]],
+  [ALGORITHM.ecdsa, ["counted", "integer"]],
+  [ALGORITHM.eddsaLegacy, ["counted", "integer"]],
+  [ALGORITHM.x25519, [32]],
+  [ALGORITHM.x448, [56]],
+  [ALGORITHM.ed25519, [32]],
+  [ALGORITHM.ed448, [57]],
+]);
+
+/** Reads the public part of a public- or secret-key packet; undefined for other versions, unknown algorithms and bad lengths. */
+export function readPublicKey(body: Uint8Array): PublicKey | undefined {
+  const view = Buffer.from(body.buffer, body.byteOffset, body.length);
+  const version = view[0];
+  if ((version !== 4 && version !== 6) || view.length < 10) return undefined;
+  const algorithm = view[5] ?? 0;
+  const layout = FIELDS.get(algorithm);
+  if (layout === undefined) return undefined;
+  const fields: Uint8Array[] = [];
+  let at = version === 6 ? 10 : 6;
+  for (const field of layout) {
+    const read = fieldAt(view, at, field);
+    if (read === undefined || read.end > view.length) return undefined;
+    fields.push(view.subarray(read.start, read.end));
+    at = read.end;
+  }
+  if (version === 6 && view.readUInt32BE(6) !== at - 10) return undefined;
+  return { version, created: view.readUInt32BE(1) * 1000, algorithm, fields, publicSize: at };
+}
+
+function fieldAt(view: Buffer, at: number, field: Field): { start: number; end: number } | undefined {
+  if (typeof field === "number") return { start: at, end: at + field };
+  if (at + 2 > view.length) return undefined;
+  if (field === "integer") return { start: at + 2, end: at + 2 + Math.ceil(view.readUInt16BE(at) / 8) };
+  const count = view.readUInt8(at);
+  return { start: at + 1, end: at + 1 + count };
+}
+
+/** Lower-case hex; `publicBody` is the body of a public-key packet, or the public part of a secret one (RFC 9580 5.5.4). */
+export function fingerprintOf(publicBody: Uint8Array): string {
+  const isV6 = publicBody[0] === 6;
+  const head = Buffer.alloc(isV6 ? 5 : 3);
+  head[0] = isV6 ? 0x9b : 0x99;
+  head.writeUIntBE(publicBody.length, 1, isV6 ? 4 : 2);
+  return createHash(isV6 ? "sha256" : "sha1")
+    .update(head)
+    .update(publicBody)
+    .digest("hex");
+}
+
+/** The 16 hex digits of the key ID: the end of a v4 fingerprint, the beginning of a v6 one. */
+export function keyIdOf(fingerprint: string): string {
+  return fingerprint.length === 40 ? fingerprint.slice(-16) : fingerprint.slice(0, 16);
+}
