@@ -51,9 +51,17 @@ export function smimeSection() {
     .strictObject({
       userUpload: userUpload("certificate"),
       incoming: z.boolean().prefault(true).describe("Whether certificates learned from incoming signed mail are used."),
-      keyStore: keyStore(
-        "File with certificates: PKCS#7 (DER or PEM), PEM, BKS or JKS; told apart by content.",
-      ).describe("A file with the certificates of many recipients; null for none."),
+      keyStore: z
+        .strictObject({
+          file: file().describe("File with certificates: PKCS#7 (DER or PEM), PEM, BKS or JKS; told apart by content."),
+          passwordFile: secretFile()
+            .nullable()
+            .prefault(null)
+            .describe("File with the password that proves a BKS or JKS file intact; not needed to read it."),
+        })
+        .nullable()
+        .prefault(null)
+        .describe("A file with the certificates of many recipients; null for none."),
       userDirectories: z
         .array(userDirectory())
         .prefault([])
@@ -102,9 +110,13 @@ export function pgpSection() {
     .strictObject({
       userUpload: userUpload("OpenPGP key"),
       incoming: z.boolean().prefault(true).describe("Whether keys learned from incoming signed mail are used."),
-      keyStore: keyStore("File with OpenPGP keys: armored, binary or keybox; told apart by content.").describe(
-        "A file with the public keys of many recipients; null for none.",
-      ),
+      keyStore: z
+        .strictObject({
+          file: file().describe("File with OpenPGP keys: armored, binary or keybox; told apart by content."),
+        })
+        .nullable()
+        .prefault(null)
+        .describe("A file with the public keys of many recipients; null for none."),
       keyServer: z
         .strictObject({
           url: url(["hkps", "hkp", "https", "http", "ldaps", "ldap"], "hkps://keys.example.com", {
@@ -123,19 +135,6 @@ export function pgpSection() {
     })
     .prefault({})
     .describe("OpenPGP: where keys come from.");
-}
-
-function keyStore(fileText: string) {
-  return z
-    .strictObject({
-      file: file().describe(fileText),
-      passwordFile: secretFile()
-        .nullable()
-        .prefault(null)
-        .describe("File with the password that proves a BKS or JKS file intact; not needed to read it."),
-    })
-    .nullable()
-    .prefault(null);
 }
 
 export const cacheSection = () =>

@@ -6,7 +6,6 @@ import { textLeaf, Wrong } from "./leaf.ts";
 
 /** Where a server listens; `host` is an IP address without brackets, port 0 lets the system pick one. */
 export type Listen = { readonly host: string; readonly port: number };
-export type Network = { readonly address: string; readonly prefix: number; readonly family: "ipv4" | "ipv6" };
 
 const asIs = (text: string) => text;
 const HOST_NAME =
@@ -59,17 +58,15 @@ export function isLoopback({ host }: Listen): boolean {
 /** A network in CIDR notation. */
 export function network() {
   const allowed = 'a network such as 10.0.0.0/8 or "fd00::/8"';
-  return textLeaf<Network>(
+  return textLeaf<string>(
     allowed,
     { pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$" },
     (text) => {
       const [, address = "", digits] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
-      const prefix = Number(digits);
-      if (isIPv4(address) && prefix <= 32) return { address, prefix, family: "ipv4" };
-      if (isIPv6(address) && prefix <= 128) return { address, prefix, family: "ipv6" };
-      return new Wrong(`must be ${allowed}, not ${JSON.stringify(text)}`);
+      const longest = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
+      return Number(digits) <= longest ? text : new Wrong(`must be ${allowed}, not ${JSON.stringify(text)}`);
     },
-    ({ address, prefix }) => `${address}/${prefix}`,
+    asIs,
   );
 }
 

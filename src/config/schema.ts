@@ -217,9 +217,13 @@ type Resolved<T> = T extends FilePath | SecretFile
   : T extends readonly (infer E)[]
     ? readonly Resolved<E>[]
     : T extends object
-      ? { readonly [K in keyof T]: Resolved<T[K]> } & {
-          readonly [K in keyof T as SecretName<K, T[K]>]: null extends T[K] ? Secret | null : Secret;
-        }
+      ? Flat<
+          { readonly [K in keyof T]: Resolved<T[K]> } & {
+            readonly [K in keyof T as SecretName<K, T[K]>]: null extends T[K] ? Secret | null : Secret;
+          }
+        >
       : T;
+
+type Flat<T> = { [K in keyof T]: T[K] };
 
 type SecretName<K, V> = Extract<V, SecretFile> extends never ? never : K extends `${infer Name}File` ? Name : never;
