@@ -1,10 +1,16 @@
 // Certificate: one X.509 certificate, read once: who it is for, what its key may do, how long it holds.
 
-export type CertificatePublicKey =
-  | { readonly algorithm: "rsa"; readonly bits: number; readonly exponent: bigint }
-  | { readonly algorithm: "ec"; readonly curve: "P-256" | "P-384" | "P-521" }
-  /** A key that we cannot encrypt to (Ed25519, RSASSA-PSS, brainpool, X25519, DSA …), named for people. */
-  | { readonly algorithm: "unsupported"; readonly name: string };
+import { createHash } from "node:crypto";
+import { readExtensions, type KeyUsage } from "./certificate-extensions.ts";
+import { contentOf, DerSequence, encodingOf, Malformed, readDerElement, TAG, type Element } from "./der.ts";
+import { readDistinguishedName } from "./distinguished-name.ts";
+import { readPublicKey, type CertificatePublicKey } from "./public-key.ts";
+import { readSignatureDigest } from "./signature-digest.ts";
+
+export type { CertificatePublicKey, KeyUsage };
+
+/** The largest certificate that is read, in octets of DER. */
+export const MAX_CERTIFICATE_BYTES = 65_536;
 
 /** A parsed certificate. Byte fields are DER as in the original; times are milliseconds since 1970. */
 export type Certificate = {
@@ -40,11 +46,94 @@ export type Certificate = {
   readonly signatureDigest: string;
 };
 
-export type KeyUsage =
-  | "digitalSignature"
-  | "nonRepudiation"
-  | "keyEncipherment"
-  | "dataEncipherment"
-  | "keyAgreement"
-  | "keyCertSign"
-  | "cRLSign";
+/**
+ * Reads one DER certificate (RFC 5280 4.1), copying it. Signature and validity are not judged. Throws an Error whose message
+ * says for people what is wrong; reading takes time in proportion to the size, whatever the octets are.
+ */
+export function parseCertificate(der: Uint8Array): Certificate {
+  if (der.length > MAX_CERTIFICATE_BYTES) {
+    throw new Malformed(`certificate has ${der.length} octets, more than ${MAX_CERTIFICATE_BYTES}`);
+  }
+  try {
+    // a copy: the certificate outlives the file or message that it came in
+    return readCertificate(new Uint8Array(der));
+  } catch (cause) {
+    if (cause instanceof Malformed) throw new Malformed(`not a readable certificate: ${cause.message}`, { cause });
+    throw cause;
+  }
+}
+
+function readCertificate(der: Uint8Array): Certificate {
+  const outer = readDerElement(der);
+  if (outer.tag !== TAG.sequence) throw new Malformed("not a SEQUENCE");
+  if (outer.end !== der.length) throw new Malformed(`${der.length - outer.end} octets follow its end`);
+  const certificate = new DerSequence(outer, "certificate");
+  const tbs = new DerSequence(certificate.take(TAG.sequence), "certificate");
+  const algorithm = certificate.take(TAG.sequence);
+  certificate.take(TAG.bitString);
+  certificate.close();
+
+  tbs.takeIf(0xa0); // version
+  const serial = contentOf(tbs.take(TAG.integer));
+  if (serial.length === 0) throw new Malformed("no serial number");
+  if (Buffer.compare(encodingOf(tbs.take(TAG.sequence)), encodingOf(algorithm)) !== 0) {
+    throw new Malformed("two different signature algorithms");
+  }
+  const issuer = tbs.take(TAG.sequence);
+  const validity = new DerSequence(tbs.take(TAG.sequence), "validity");
+  const notBefore = readTime(validity.takeAny());
+  const notAfter = readTime(validity.takeAny());
+  const subject = tbs.take(TAG.sequence);
+  const spki = tbs.take(TAG.sequence);
+  tbs.takeIf(0x81); // issuerUniqueID
+  tbs.takeIf(0x82); // subjectUniqueID
+  const explicit = tbs.takeIf(0xa3);
+  tbs.close();
+  const extensions = readExtensions(explicit && new DerSequence(explicit, "extensions").take(TAG.sequence));
+  const subjectName = readDistinguishedName(subject);
+  const addresses = extensions.addresses.length > 0 ? extensions.addresses : subjectName.emailAddresses;
+
+  return {
+    der,
+    fingerprint: createHash("sha256").update(der).digest("hex"),
+    subject: subjectName.text,
+    issuer: readDistinguishedName(issuer).text,
+    issuerDer: encodingOf(issuer),
+    serial,
+    subjectDer: encodingOf(subject),
+    subjectKeyIdentifier: extensions.subjectKeyIdentifier,
+    addresses: addresses.filter((address) => address !== "" && !/\p{Cc}/u.test(address)),
+    notBefore,
+    notAfter,
+    keyUsage: extensions.keyUsage,
+    extendedKeyUsage: extensions.extendedKeyUsage,
+    isCa: extensions.isCa,
+    unknownCriticalExtensions: extensions.unknownCritical,
+    publicKey: readPublicKey(spki),
+    spki: encodingOf(spki),
+    signatureDigest: readSignatureDigest(algorithm),
+  };
+}
+
+/** UTCTime and GeneralizedTime in the only forms that RFC 5280 4.1.2.5 allows, as milliseconds since 1970. */
+function readTime(time: Element): number {
+  const text = Buffer.from(contentOf(time)).toString("latin1");
+  const pattern =
+    time.tag === TAG.utcTime
+      ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
+      : time.tag === TAG.generalizedTime
+        ? /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
+        : undefined;
+  const parts = pattern?.exec(text)?.slice(1).map(Number);
+  if (parts === undefined) throw new Malformed("validity has a time of unknown form");
+  const [first = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts;
+  const year = time.tag === TAG.utcTime ? first + (first < 50 ? 2000 : 1900) : first;
+  const date = new Date(0);
+  // not Date.UTC: it takes the years 0 to 99 for 1900 to 1999
+  date.setUTCFullYear(year, month - 1, day);
+  date.setUTCHours(hour, minute, second);
+  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59) {
+    throw new Malformed("validity has a time that does not exist");
+  }
+  return date.getTime();
+}
