@@ -31,7 +31,9 @@ export type SpooledForwardPath = {
  */
 export type Receiving = {
   readonly id: string;
+  /** Await each write before the next: that is the back-pressure. Rejects with SpoolFull when the storage is full. */
   write(chunk: Uint8Array): Promise<void>;
+  /** Rejects with SpoolFull when the storage is full; then, as after any error, nothing is kept. */
   commit(envelope: SpooledEnvelope): Promise<void>;
   abort(): Promise<void>;
 };
@@ -47,9 +49,14 @@ export type LeasedRecipient = {
   readonly heldSince: number | undefined;
 };
 
-/** A message whose due recipients this process may work on until `leaseUntil`; the clear content is opened as it is read. */
-export type Leased = {
-  readonly id: string;
+/** Proof of one lease: `token` differs each time a message is leased, so that a worker that lost its lease is recognised. */
+export type Lease = { readonly id: string; readonly token: string };
+
+/**
+ * A message whose due recipients this process may work on until `leaseUntil`; the clear content is opened as it is read:
+ * reading throws `DamagedMessage` (seal.ts) when the stored body is missing or its seal does not open.
+ */
+export type Leased = Lease & {
   readonly envelope: Omit<SpooledEnvelope, "recipients">;
   /** All envelope recipients, final ones too: hidden ones are told from visible ones by header and envelope together. */
   readonly allRecipients: readonly Mailbox[];
@@ -80,6 +87,8 @@ export type Notice = {
   readonly onceADay?: string;
 };
 
+export type Settled = { readonly noticesStored: number; readonly leaseLost: boolean };
+
 export type QueueEntry = {
   readonly id: string;
   readonly route: Route;
@@ -102,19 +111,17 @@ export type Spool = {
   receive(): Receiving;
   /** The next due message that is not leased, oldest due first; null when there is none. */
   lease(now: number, leaseForMs: number): Promise<Leased | null>;
-  /** Keeps a lease that takes long. */
-  renew(id: string, leaseUntil: number): Promise<void>;
+  /** Keeps a lease that takes long; false when it ran out and the message was leased again or finished meanwhile. */
+  renew(lease: Lease, leaseUntil: number): Promise<boolean>;
   /**
    * Writes the outcomes of a lease and the notices they cause in one transaction and ends the lease. The body goes when every
-   * recipient is final. Returns how many notices were really stored (see `onceADay`).
+   * recipient is final. `noticesStored` says how many notices were really stored (see `onceADay`). When the lease was lost
+   * (`leaseLost`), only `delivered` is written, for recipients that still wait, so that nobody sends to them again; the other
+   * outcomes and the notices are left to the newer lease. A final state is never changed.
    */
-  settle(
-    id: string,
-    outcomes: readonly RecipientOutcome[],
-    notices: readonly Notice[],
-  ): Promise<{ noticesStored: number }>;
+  settle(lease: Lease, outcomes: readonly RecipientOutcome[], notices: readonly Notice[]): Promise<Settled>;
   /** Gives a lease back unchanged, due again at once: for shutdown. */
-  release(id: string): Promise<void>;
+  release(lease: Lease): Promise<void>;
   /** When the next recipient is due: epoch ms, or undefined when nothing waits. */
   nextDueAt(): Promise<number | undefined>;
   /** Makes held recipients due now: all, or those with this address key. Returns how many. */
