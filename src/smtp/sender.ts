@@ -1,0 +1,193 @@
+// Sender: hands messages to the upstream over a few kept-open connections; one outcome for each recipient.
+import { setMaxListeners } from "node:events";
+import type { SecureContext } from "node:tls";
+import type { Clock } from "../clock.ts";
+import { openSession, type OpenedSession, type UpstreamSession } from "./upstream-session.ts";
+import { trustOf, type Protection } from "./upstream-protection.ts";
+import { RFC5321_TIMEOUTS, type TimedSettings, type UpstreamSettings } from "./upstream-settings.ts";
+import { transact, type RecipientResult, type Transaction, type TransactionEnd } from "./upstream-transaction.ts";
+
+export type { Protection, RecipientResult, Transaction, UpstreamSettings };
+
+export type SendResult =
+  | { readonly kind: "transaction"; readonly results: readonly RecipientResult[] }
+  /** Connection, TLS or login: says nothing about the message. `reply` names the setting that mends it. */
+  | { readonly kind: "unreachable"; readonly reply: string };
+
+export type Sender = {
+  /** Sends one message, waiting for a free connection if need be. Never rejects. */
+  send(transaction: Transaction): Promise<SendResult>;
+  /** Opens a connection of its own, logs in and says QUIT. `detail` is for an operator. */
+  probe(): Promise<{ readonly ok: boolean; readonly detail: string }>;
+  /** Ends all connections at once; what is still being sent ends deferred, what waits or comes later is unreachable. */
+  close(): Promise<void>;
+  /** Whether the last attempt to reach the upstream worked; undefined before the first. */
+  readonly isUp: boolean | undefined;
+  /** How the newest connection is protected; undefined before the first. An unverified certificate is worth a warning. */
+  readonly protection: Protection | undefined;
+};
+
+/** Nothing is connected before the first `send`. Throws when a setting cannot be used at all. */
+export function createSender(settings: UpstreamSettings, clock: Clock): Sender {
+  if (!/^[\w.:[\]-]+$/.test(settings.hostname)) throw new Error("hostname: holds characters that EHLO cannot carry");
+  return new PooledSender({ ...settings, timeouts: { ...RFC5321_TIMEOUTS, ...settings.timeouts } }, clock);
+}
+
+// an abort without a reason makes an exception with a stack each time
+const OVER = "over";
+
+class PooledSender implements Sender {
+  readonly #settings: TimedSettings;
+  readonly #clock: Clock;
+  #trust: SecureContext | undefined;
+  readonly #closing = new AbortController();
+  /** Sessions at rest, the one used last at the end, each with what ends its rest. */
+  readonly #idle = new Map<UpstreamSession, AbortController>();
+  /** As many sessions as there are slots may be in use; one is opened only when none is at rest, so that is the bound. */
+  #freeSlots: number;
+  readonly #waiting: (() => void)[] = [];
+  isUp: boolean | undefined;
+  protection: Protection | undefined;
+
+  constructor(settings: TimedSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#freeSlots = settings.connections;
+    if (settings.ca !== undefined) this.#trust = trustOf(settings);
+    setMaxListeners(0, this.#closing.signal);
+  }
+
+  async send(transaction: Transaction): Promise<SendResult> {
+    await this.#slot();
+    const { result, session, isClean } = await this.#sendOnSome(transaction);
+    // the slot is free again only behind RSET, the result need not wait for that
+    void this.#rest(session, isClean).finally(() => this.#freeSlot());
+    return result;
+  }
+
+  async probe(): Promise<{ ok: boolean; detail: string }> {
+    const opened = await this.#open();
+    if (opened.kind === "unreachable") return { ok: false, detail: opened.reply };
+    opened.session.connection.quit();
+    const { host, port, auth } = this.#settings;
+    const login = auth ? `logged in as ${auth.user}` : "no login";
+    return {
+      ok: true,
+      detail: `upstream ${host}:${port} answers, ${shownProtection(opened.session.protection)}, ${login}`,
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.#idle.keys()) session.connection.quit();
+    this.#closing.abort(OVER);
+    // whoever has all slots knows that nothing is being sent any more
+    for (let taken = 0; taken < this.#settings.connections; taken++) await this.#slot();
+    this.#freeSlots = this.#settings.connections;
+    this.#waiting.splice(0).forEach((go) => go());
+  }
+
+  async #sendOnSome(transaction: Transaction): Promise<Sent> {
+    const rested = this.#takeIdle();
+    if (rested) {
+      const end = await transact(rested, transaction, this.#settings.timeouts);
+      // the peer had closed it before it saw MAIL: nothing was sent, a fresh connection may take the message
+      if (end.kind !== "unanswered") return this.#sent(rested, transaction, end);
+    }
+    const opened = await this.#open();
+    if (opened.kind === "unreachable") return { result: opened, session: undefined, isClean: false };
+    const { session } = opened;
+    return this.#sent(session, transaction, await transact(session, transaction, this.#settings.timeouts));
+  }
+
+  #sent(session: UpstreamSession, transaction: Transaction, end: TransactionEnd): Sent {
+    switch (end.kind) {
+      case "ended":
+        return { result: { kind: "transaction", results: end.results }, session, isClean: end.isClean };
+      case "unwelcome":
+        this.isUp = false;
+        return { result: { kind: "unreachable", reply: end.reply }, session, isClean: false };
+      case "unanswered": {
+        const { reply } = end;
+        const results = transaction.recipients.map(({ mailbox }) => ({ mailbox, outcome: "deferred" as const, reply }));
+        return { result: { kind: "transaction", results }, session, isClean: false };
+      }
+    }
+  }
+
+  async #open(): Promise<OpenedSession> {
+    if (this.#closing.signal.aborted) return { kind: "unreachable", reply: "the relay is shutting down" };
+    const trust = () => (this.#trust ??= trustOf(this.#settings));
+    const session: { current?: UpstreamSession } = {};
+    const onEnd = () => {
+      const rest = session.current && this.#idle.get(session.current);
+      rest?.abort(OVER);
+    };
+    const opened = await openSession(this.#settings, trust, this.#clock, this.#closing.signal, onEnd);
+    this.isUp = opened.kind === "open";
+    if (opened.kind === "open") {
+      session.current = opened.session;
+      this.protection = opened.session.protection;
+    }
+    return opened;
+  }
+
+  #takeIdle(): UpstreamSession | undefined {
+    const session = [...this.#idle.keys()].at(-1);
+    if (session) this.#idle.get(session)?.abort(OVER);
+    return session;
+  }
+
+  /** Puts a session back, on a clean transaction; one that cannot be cleaned is closed. */
+  async #rest(session: UpstreamSession | undefined, isClean: boolean): Promise<void> {
+    if (!session || session.connection.isOver) return;
+    if (!isClean && !(await isReset(session, this.#settings))) return;
+    const rest = new AbortController();
+    this.#idle.set(session, rest);
+    rest.signal.addEventListener("abort", () => this.#idle.delete(session));
+    void this.#clock.sleep(this.#settings.timeouts.idleMs, rest.signal).then(() => {
+      if (rest.signal.aborted) return;
+      rest.abort(OVER);
+      session.connection.quit();
+    });
+  }
+
+  async #slot(): Promise<void> {
+    if (this.#freeSlots > 0) this.#freeSlots--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #freeSlot(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#freeSlots++;
+  }
+}
+
+type Sent = {
+  readonly result: SendResult;
+  readonly session: UpstreamSession | undefined;
+  readonly isClean: boolean;
+};
+
+async function isReset({ connection }: UpstreamSession, { timeouts }: TimedSettings): Promise<boolean> {
+  try {
+    connection.command("RSET");
+    const reply = await connection.reply(timeouts.mailMs);
+    if (reply.code === 250) return true;
+  } catch {
+    return false;
+  }
+  connection.quit();
+  return false;
+}
+
+function shownProtection(protection: Protection): string {
+  switch (protection.kind) {
+    case "clear":
+      return "in clear";
+    case "unverified":
+      return `${protection.protocol} with a certificate that is not verified (${protection.why}), see upstream.ca`;
+    case "verified":
+      return `${protection.protocol} with a verified certificate`;
+  }
+}

@@ -1,0 +1,49 @@
+// A clock that stands still until a test moves it, and tells when somebody has gone to sleep.
+import type { Clock } from "../src/clock.ts";
+
+type Sleeper = { readonly dueAt: number; readonly delayMs: number; readonly wake: () => void };
+
+export type ManualClock = Clock & {
+  /** Moves the time on and wakes whoever is due. */
+  advance(byMs: number): void;
+  /** Resolves when somebody sleeps for exactly `delayMs`; at once when somebody does already. */
+  whenSleeping(delayMs: number): Promise<void>;
+};
+
+export function manualClock(startAt = 1_800_000_000_000): ManualClock {
+  let now = startAt;
+  const sleepers = new Set<Sleeper>();
+  const watchers = new Set<() => void>();
+  return {
+    now: () => now,
+    sleep: (delayMs, signal) =>
+      new Promise((resolve) => {
+        if (signal?.aborted === true) {
+          resolve();
+          return;
+        }
+        const wake = () => {
+          sleepers.delete(sleeper);
+          resolve();
+        };
+        const sleeper = { dueAt: now + delayMs, delayMs, wake };
+        sleepers.add(sleeper);
+        signal?.addEventListener("abort", wake, { once: true });
+        watchers.forEach((look) => look());
+      }),
+    advance(byMs) {
+      now += byMs;
+      [...sleepers].filter((one) => one.dueAt <= now).forEach((one) => one.wake());
+    },
+    whenSleeping: (delayMs) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (![...sleepers].some((one) => one.delayMs === delayMs)) return;
+          watchers.delete(look);
+          resolve();
+        };
+        watchers.add(look);
+        look();
+      }),
+  };
+}
