@@ -1,0 +1,243 @@
+// App: builds every part from the settings, starts them in order, stops them in reverse; nobody else constructs them.
+import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
+import { keyParts, type KeyParts } from "./app-keys.ts";
+import type { Clock } from "./clock.ts";
+import type { Settings } from "./config/schema.ts";
+import { deliveryLog } from "./delivery/delivery-log.ts";
+import { createRunner, type Runner } from "./delivery/runner.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import { outboundDoor } from "./outbound/door.ts";
+import { Listener } from "./smtp/listener.ts";
+import { listenerLog } from "./smtp/listener-log.ts";
+import { createSender, type Sender } from "./smtp/sender.ts";
+import { openStore, type Store } from "./store/open.ts";
+import { takeServeLock } from "./store/serve-lock.ts";
+import { upstreamSettings } from "./app-upstream.ts";
+import { openMetrics, openWeb, type HttpServer, type Readiness } from "./web/server.ts";
+
+/** How long running transactions may take at the end, in ms. */
+const DRAIN_MS = 25_000;
+const HOUSEKEEPING_MS = 1_000;
+const STORE_CHECK_EVERY = 2;
+
+/** What a reload cannot change, by top-level key. */
+const FIXED = ["hostname", "dataDir", "database", "secretKeyFile", "web", "metrics", "log"] as const;
+
+export type App = {
+  /** Ports really in use; they differ from the settings where those say 0. */
+  readonly ports: { readonly outbound: number; readonly web: number; readonly metrics: number };
+  /** Puts another configuration to use, or gives the reason why it cannot without a restart. */
+  reload(settings: Settings): Promise<{ refused: string } | undefined>;
+  stop(): Promise<void>;
+};
+
+type Parts = { readonly log: Log; readonly metrics: Metrics; readonly clock: Clock };
+
+/** The parts that a reload replaces: everything between the spool and the upstream server. */
+type Delivery = KeyParts & { readonly sender: Sender; readonly runner: Runner; readonly running: Promise<void> };
+
+type OpenListener = { readonly port: number; close(graceMs?: number): Promise<void> };
+
+/** Opens the store, starts delivery, then lets Jira in. Throws one sentence when something cannot be opened; nothing stays open. */
+export async function startApp(settings: Settings, parts: Parts): Promise<App> {
+  const opened: { close(): Promise<unknown> }[] = [];
+  const keep = <T extends { close(): Promise<unknown> }>(part: T): T => {
+    opened.push(part);
+    return part;
+  };
+  try {
+    return await start(settings, parts, keep);
+  } catch (cause) {
+    for (const part of opened.reverse()) await part.close().catch(() => undefined);
+    throw cause;
+  }
+}
+
+async function start(
+  first: Settings,
+  parts: Parts,
+  keep: <T extends { close(): Promise<unknown> }>(part: T) => T,
+): Promise<App> {
+  const { clock, log, metrics } = parts;
+  let settings = first;
+  const lock = keep(takeServeLock(settings.dataDir));
+  const store = keep(await openStore(settings, clock));
+  let delivery = startDelivery(settings, store, parts);
+  keep({ close: () => stopDelivery(delivery, 0) });
+  let listener = keep(await openListener(settings, store, delivery.runner, parts));
+  let isListening = true;
+  const web = keep(await openWeb(settings.web.listen, () => readiness(store, delivery, isListening)));
+  const figures = keep(
+    await openMetrics(settings.metrics.listen, metrics.registry, () => collect(store, metrics, clock)),
+  );
+  const stopped = new AbortController();
+  const housekeeping = keepHouse(store, () => delivery, parts, stopped.signal);
+
+  return {
+    ports: { outbound: listener.port, web: web.port, metrics: figures.port },
+    async reload(next) {
+      const fixed = FIXED.filter((key) => !isDeepStrictEqual(settings[key], next[key]));
+      if (fixed.length > 0) return { refused: `${fixed.join(", ")} changed: that needs a restart` };
+      const old = delivery;
+      delivery = startDelivery(next, store, parts);
+      if (!isDeepStrictEqual(settings.outbound, next.outbound)) {
+        await listener.close(0);
+        listener = await openListener(next, store, delivery.runner, parts);
+      }
+      settings = next;
+      await stopDelivery(old, DRAIN_MS);
+      return undefined;
+    },
+    async stop() {
+      isListening = false;
+      await listener.close(DRAIN_MS / 5);
+      stopped.abort();
+      await housekeeping;
+      const left = await stopDelivery(delivery, DRAIN_MS);
+      if (left > 0)
+        log.event("service.fault", {
+          fault: `${left} messages were still under way; they are sent after the next start`,
+        });
+      const servers: HttpServer[] = [web, figures];
+      for (const server of servers) await server.close();
+      await store.close();
+      await lock.close();
+    },
+  };
+}
+
+function startDelivery(settings: Settings, store: Store, { log, metrics, clock }: Parts): Delivery {
+  const keys = keyParts(settings, store.personalKeys, log, metrics, clock);
+  const sender = createSender(upstreamSettings(settings), clock);
+  const observe = deliveryLog(log, metrics);
+  const { first, factor, max, giveUp } = settings.retry;
+  const runner = createRunner(
+    {
+      spool: store.spool,
+      sender,
+      prepare: keys.prepare,
+      retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
+      hostname: settings.hostname,
+      observe,
+      now: () => clock.now(),
+      random: Math.random,
+    },
+    clock,
+    { maxInFlight: settings.upstream.connections * 2 },
+    observe,
+  );
+  return { ...keys, sender, runner, running: runner.run() };
+}
+
+async function stopDelivery({ runner, running, sender }: Delivery, deadlineMs: number): Promise<number> {
+  const left = await runner.stop(deadlineMs);
+  await running;
+  await sender.close();
+  return left;
+}
+
+async function openListener(
+  settings: Settings,
+  store: Store,
+  runner: Runner,
+  { log, metrics, clock }: Parts,
+): Promise<Listener> {
+  const { outbound, hostname } = settings;
+  const { tls } = outbound;
+  const listener = new Listener(
+    {
+      section: "outbound",
+      hostname,
+      host: outbound.listen.host,
+      port: outbound.listen.port,
+      tls:
+        tls.mode === "off"
+          ? { mode: "off" }
+          : { mode: tls.mode, cert: readFileSync(tls.cert), key: readFileSync(tls.key) },
+      allowNetworks: outbound.allowNetworks,
+      users: outbound.users.map(({ name, password }) => ({ name, password })),
+      maxMessageBytes: outbound.maxMessageSize,
+      maxRecipients: outbound.maxRecipients,
+      lineEndings: outbound.lineEndings,
+    },
+    {
+      begin: outboundDoor(
+        store.spool,
+        { hostname },
+        () => clock.now(),
+        () => runner.wake(),
+      ),
+      observer: listenerLog("outbound", log, metrics),
+    },
+    clock,
+  );
+  const port = await listener.listen().catch((cause: unknown) => {
+    throw new Error(`cannot listen on ${outbound.listen.host}:${outbound.listen.port}; see outbound.listen`, { cause });
+  });
+  return { port, close: (graceMs = 0) => listener.close(graceMs) };
+}
+
+/** Notices changed key stores and what other processes did, and lets held mail look for its key again. */
+async function keepHouse(
+  store: Store,
+  current: () => Delivery,
+  { log, clock }: Parts,
+  signal: AbortSignal,
+): Promise<void> {
+  let lastChange = await store.changes.latest();
+  for (let tick = 1; !signal.aborted; tick++) {
+    await clock.sleep(HOUSEKEEPING_MS, signal);
+    if (signal.aborted) return;
+    try {
+      const { keyStores, runner } = current();
+      const changes = await store.changes.since(lastChange);
+      lastChange = changes.at(-1)?.id ?? lastChange;
+      const addressKeys = changes.flatMap((change) => change.addressKey ?? []);
+      if (addressKeys.length > 0) await store.spool.wakeHeld(clock.now(), addressKeys);
+      if (tick % STORE_CHECK_EVERY === 0) {
+        const isChanged = (await Promise.all([keyStores.smime?.refresh(), keyStores.pgp?.refresh()])).includes(true);
+        if (isChanged) await store.spool.wakeHeld(clock.now());
+      }
+      if (changes.length > 0) runner.wake();
+    } catch (cause) {
+      log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
+    }
+  }
+}
+
+async function readiness(store: Store, { keyStores, sender }: Delivery, isListening: boolean): Promise<Readiness> {
+  const written = await store.checkWritable().then(
+    () => ({ ok: true, detail: "writable" }),
+    (cause: unknown) => ({ ok: false, detail: cause instanceof Error ? cause.message : String(cause) }),
+  );
+  const sources = Object.entries(keyStores).flatMap(([kind, store]) =>
+    store === undefined
+      ? []
+      : [
+          [
+            `keystore (${kind})`,
+            { ok: store.fault === undefined, detail: store.fault?.message ?? "readable" },
+          ] as const,
+        ],
+  );
+  return {
+    isReady: written.ok && isListening,
+    store: written,
+    listeners: { outbound: isListening },
+    upstream: {
+      ok: sender.isUp ?? null,
+      detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
+    },
+    sources: Object.fromEntries(sources),
+  };
+}
+
+async function collect(store: Store, metrics: Metrics, clock: Clock): Promise<void> {
+  const { states, oldestAcceptedAt } = await store.spool.counts();
+  for (const [state, count] of Object.entries(states)) metrics.queueRecipients.labels(state).set(count);
+  metrics.queueOldestAge.set(oldestAcceptedAt === undefined ? 0 : (clock.now() - oldestAcceptedAt) / 1000);
+  metrics.personalKeys.reset();
+  for (const { key, origin } of await store.personalKeys.list()) metrics.personalKeys.labels(key.kind, origin).inc();
+}

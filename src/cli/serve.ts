@@ -1,0 +1,63 @@
+// serve: runs everything until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
+import type { Command } from "commander";
+import { startApp } from "../app.ts";
+import { systemClock } from "../clock.ts";
+import { faultLine } from "../config/fault.ts";
+import { readConfiguration } from "../config/read.ts";
+import { openLog } from "../log.ts";
+import { createMetrics } from "../metrics.ts";
+import { addCommand, EXIT, run, withSettings, type CommonOptions } from "./run.ts";
+import { sealpostVersion } from "./version.ts";
+
+export function register(program: Command): void {
+  addCommand(program, "serve", "Run the relay until SIGTERM or SIGINT.").action(run(serve));
+}
+
+function serve(options: CommonOptions) {
+  return withSettings(options, async (settings) => {
+    const version = sealpostVersion();
+    const log = openLog(settings.log);
+    const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
+    log.event("service.started", {
+      version,
+      outbound: app.ports.outbound,
+      web: app.ports.web,
+      metrics: app.ports.metrics,
+    });
+    // a reload that is still running makes the next one wait: signals come in any number
+    let reloading = Promise.resolve();
+    process.on("SIGHUP", () => {
+      reloading = reloading.then(() => reload());
+    });
+    const reload = async () => {
+      const reading = readConfiguration({ path: options.config, env: process.env });
+      if ("faults" in reading) {
+        log.event("config.refused", { faults: reading.faults.map(faultLine) });
+        return;
+      }
+      const refused = await app
+        .reload(reading.settings)
+        .catch((cause: unknown) => ({ refused: cause instanceof Error ? cause.message : String(cause) }));
+      if (refused === undefined) log.event("config.reloaded");
+      else log.event("config.refused", { faults: [refused.refused] });
+    };
+    const signal = await ended();
+    log.event("service.stopping", { signal });
+    await reloading;
+    await app.stop();
+    log.event("service.stopped");
+    return EXIT.ok;
+  });
+}
+
+/** A second signal while draining ends the process at once: what was acknowledged is on disk. */
+function ended(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT"] as const) {
+      process.once(name, () => {
+        process.once(name, () => process.exit(EXIT.no));
+        resolve(name);
+      });
+    }
+  });
+}

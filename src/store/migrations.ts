@@ -1,0 +1,46 @@
+// Migrations: numbered changes of the schema; a database of a newer Sealpost is refused.
+import { Migrator, sql, type Kysely, type Migration } from "kysely";
+import type { Tables } from "./tables.ts";
+
+/** Never change one that was released; add the next number. */
+const MIGRATIONS: Record<string, Migration> = {
+  "0001": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of FIRST) await sql.raw(statement).execute(db);
+    },
+  },
+};
+
+const FIRST = [
+  "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+  `CREATE TABLE messages (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, class TEXT NOT NULL,
+     reverse_path TEXT NOT NULL, smtp_utf8 INTEGER NOT NULL, is_8bit INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
+     size INTEGER NOT NULL, in_file INTEGER NOT NULL, due_at INTEGER, finished_at INTEGER) STRICT`,
+  "CREATE INDEX messages_due ON messages (due_at, seq) WHERE due_at IS NOT NULL",
+  "CREATE INDEX messages_finished ON messages (finished_at) WHERE finished_at IS NOT NULL",
+  // apart from messages: an UPDATE writes its whole row again, and a body is large
+  "CREATE TABLE bodies (seq INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, sealed BLOB NOT NULL) STRICT",
+  `CREATE TABLE recipients (seq INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE, idx INTEGER NOT NULL,
+     address TEXT NOT NULL, address_key TEXT NOT NULL, notify TEXT, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+     next_attempt_at INTEGER, held_since INTEGER, last_reply TEXT NOT NULL, treatment TEXT,
+     PRIMARY KEY (seq, idx)) STRICT, WITHOUT ROWID`,
+  "CREATE INDEX recipients_held ON recipients (address_key, seq) WHERE state = 'held'",
+  "CREATE INDEX recipients_queued ON recipients (seq) WHERE state = 'queued'",
+  "CREATE TABLE reports (key TEXT PRIMARY KEY, sent_at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+  `CREATE TABLE personal_keys (address_key TEXT NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL,
+     address TEXT NOT NULL, origin TEXT NOT NULL, bytes BLOB NOT NULL, added_at INTEGER NOT NULL,
+     PRIMARY KEY (address_key, kind, fingerprint)) STRICT, WITHOUT ROWID`,
+  "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, address_key TEXT, at INTEGER NOT NULL) STRICT",
+];
+
+/** Brings the schema up to date. Throws when the database was written by a newer version. */
+export async function migrate(db: Kysely<Tables>, dataDir: string): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(MIGRATIONS) } });
+  const { error } = await migrator.migrateToLatest();
+  if (error === undefined) return;
+  const isNewer = error instanceof Error && error.message.includes("missing");
+  throw new Error(
+    isNewer ? `the database in ${dataDir} was written by a newer Sealpost; use that version` : `the database in ${dataDir} cannot be brought up to date`,
+    { cause: error },
+  );
+}

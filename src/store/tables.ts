@@ -1,0 +1,44 @@
+// Tables: the rows as they are stored; the schema itself is in migrations.ts.
+import type { Generated } from "kysely";
+
+export type Tables = {
+  meta: { name: string; value: string };
+  messages: MessageRow;
+  bodies: { seq: number; sealed: Uint8Array };
+  recipients: RecipientRow;
+  reports: { key: string; sent_at: number };
+  personal_keys: { address_key: string; kind: string; fingerprint: string; address: string; origin: string; bytes: Uint8Array; added_at: number };
+  changes: { id: Generated<number>; what: string; address_key: string | null; at: number };
+};
+
+export type MessageRow = {
+  seq: Generated<number>;
+  id: string;
+  route: string;
+  class: string;
+  /** "" is the null reverse-path. */
+  reverse_path: string;
+  smtp_utf8: number;
+  is_8bit: number;
+  accepted_at: number;
+  size: number;
+  /** 1: the sealed body is a file beside the database. */
+  in_file: number;
+  /** The earliest next attempt of a waiting recipient; null when all are final. */
+  due_at: number | null;
+  finished_at: number | null;
+};
+
+export type RecipientRow = {
+  seq: number;
+  idx: number;
+  address: string;
+  address_key: string;
+  notify: string | null;
+  state: string;
+  attempts: number;
+  next_attempt_at: number | null;
+  held_since: number | null;
+  last_reply: string;
+  treatment: string | null;
+};
