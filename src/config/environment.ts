@@ -82,6 +82,10 @@ function isServiceLink(variable: string, text: string): boolean {
 function unknown(variable: string, settings: ReadonlyMap<string, Setting>): string {
   if (settings.get(`${variable}_FILE`)?.isSecret === true)
     return `a secret is not given in the environment; put it into a file and name that in ${variable}_FILE`;
-  const meant = nearest(variable, [...settings.keys()]);
-  return meant === undefined ? "no setting has this name" : `no setting has this name; did you mean ${meant}?`;
+  // without the prefix, which would make every name look alike
+  const meant = nearest(
+    variable.slice(PREFIX.length),
+    [...settings.keys()].map((name) => name.slice(PREFIX.length)),
+  );
+  return meant === undefined ? "no setting has this name" : `no setting has this name; did you mean ${PREFIX}${meant}?`;
 }

@@ -4,7 +4,7 @@
 export function nearest(given: string, candidates: readonly string[]): string | undefined {
   const ranked = candidates
     .map((name) => ({ name, edits: distance(given.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ name, edits }) => edits <= Math.max(1, Math.floor(name.length / 3)))
+    .filter(({ name, edits }) => edits <= Math.max(1, Math.floor(Math.min(given.length, name.length) / 3)))
     .sort((a, b) => a.edits - b.edits);
   return ranked[0]?.name;
 }

@@ -61,23 +61,31 @@ export function readConfiguration({ path, env }: { path?: string | undefined; en
     faults.push({ ...atStart("the machine's name is no host name; set it"), path: "hostname" });
   const { settings, faults: fileFaults } = settle(parsed);
   for (const { path, message } of fileFaults)
-    faults.push({ place: place(path, "value"), path: pathText(path), message });
+    if (!checked.isUnbuilt(path)) faults.push({ place: place(path, "value"), path: pathText(path), message });
   return faults.length > 0 ? refused(faults) : { settings, effective: z.encode(schema, parsed) };
 }
 
 type PlaceFinder = (path: Path, about: "key" | "value") => Place;
 
-function check(given: Tree, place: PlaceFinder): { parsed: Parsed | undefined; faults: readonly Fault[] } {
+type Checked = {
+  readonly parsed: Parsed | undefined;
+  readonly faults: readonly Fault[];
+  /** What is below a part that is refused as a whole needs no fault of its own. */
+  isUnbuilt(path: Path): boolean;
+};
+
+function check(given: Tree, place: PlaceFinder): Checked {
   const unbuilt = notYetBuilt(given);
-  const isBelowUnbuilt = (path: Path) => unbuilt.some((one) => one.path.every((step, i) => path[i] === step));
+  const isUnbuilt = (path: Path) => unbuilt.some((one) => one.path.every((step, i) => path[i] === step));
   const result = schema.safeParse(given);
   const found: readonly Explained[] = [
     ...unbuilt.map(({ path, message }) => ({ path, about: "key" as const, message })),
     ...(result.error?.issues ?? [])
       .flatMap((issue) => explainIssue(issue, given))
-      .filter(({ path }) => !isBelowUnbuilt(path)),
+      .filter(({ path }) => !isUnbuilt(path)),
   ];
   return {
+    isUnbuilt,
     parsed: result.data,
     faults: found.map(({ path, about, message }) => ({ place: place(path, about), path: pathText(path), message })),
   };

@@ -79,7 +79,9 @@ const upstream = () =>
 const encryption = () =>
   z
     .strictObject({
-      type: treatmentSettings.type.prefault("smime-preferred").describe("Which kinds are used, and which one first."),
+      type: treatmentSettings.type
+        .prefault("smime-preferred")
+        .describe("smime-only, smime-preferred, pgp-preferred or pgp-only; only: the other kind is not used."),
       fallback: treatmentSettings.fallback
         .prefault("report")
         .describe("Without a usable key: allow (send in clear), report (a notice without content) or block (nothing)."),
@@ -91,12 +93,12 @@ const encryption = () =>
         .describe("keep, issue-key (only [JIRA] (SEC-42) stays outside) or hide; the true one is inside."),
       recoveryMail: treatmentSettings.recoveryMail
         .prefault("encrypt")
-        .describe("exempt: invitations, password resets and address confirmations go in clear."),
+        .describe("encrypt, or exempt: invitations, password resets and address confirmations go in clear."),
       toSender: z.boolean().prefault(false).describe("Also encrypt to the From address if a key store holds its key."),
       plusAddress: z
         .enum(["exact", "strip"])
         .prefault("exact")
-        .describe("strip: ann+jira@… falls back to the key of ann@…."),
+        .describe("exact, or strip: ann+jira@… falls back to the key of ann@…."),
       rules: z.array(rule()).prefault([]).describe("Exceptions; the first one that matches wins."),
     })
     .prefault({})
@@ -183,7 +185,10 @@ export const schema = z
       .describe("Figures for Prometheus."),
     log: z
       .strictObject({
-        level: z.enum(["debug", "info", "warn", "error"]).prefault("info").describe("Least level that is written."),
+        level: z
+          .enum(["debug", "info", "warn", "error"])
+          .prefault("info")
+          .describe("Least level that is written: debug, info, warn or error."),
         addresses: z
           .enum(["full", "domain", "hashed"])
           .prefault("full")

@@ -3,17 +3,18 @@ import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, type
 import { Secret } from "../secret.ts";
 
 const MAX_BYTES = 64 * 1024;
-const RUN_SECRETS = /^(?:\/var)?\/run\/secrets\//;
+/** Where Docker and Kubernetes mount secrets, readable for all in the container. */
+const MOUNTS = ["/run/secrets/", "/var/run/secrets/"];
 
 /**
- * The first line end at the end of the file is not part of the secret. Refused: a file that group or others may use, but for
- * one that root mounted below /run/secrets (Docker and Kubernetes make those readable); anything but a plain file; an empty one.
+ * A line end at the end of the file is not part of the secret. Refused: a file that group or others may use, but for one that
+ * root put below one of the mounts; anything but a plain file; an empty one.
  */
-export function readSecretFile(path: string): Secret | { readonly fault: string } {
+export function readSecretFile(path: string, mounts: readonly string[] = MOUNTS): Secret | { readonly fault: string } {
   const content = readPlainFile(path, MAX_BYTES);
   if ("fault" in content) return content;
   const { bytes, stats } = content;
-  const isMounted = stats.uid === 0 && RUN_SECRETS.test(realpathSync(path));
+  const isMounted = stats.uid === 0 && mounts.some((mount) => realpathSync(path).startsWith(mount));
   if ((stats.mode & 0o077) !== 0 && !isMounted) {
     const mode = (stats.mode & 0o777).toString(8).padStart(4, "0");
     return { fault: `${path} may be used by others than its owner (mode ${mode}); run chmod 0600 on it` };
