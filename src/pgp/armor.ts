@@ -69,8 +69,9 @@ function decodeBody(lines: readonly string[]): { bytes: Uint8Array } | { reason:
   if (!body.every((line) => BASE64_LINE.test(line))) return { reason: "the armor holds a line that is not base64" };
   const text = body.join("");
   const bytes = Buffer.from(text, "base64");
+  const digits = text.replace(/={1,2}$/, "").length;
   // Buffer.from stops at padding in the middle without a word
-  if (bytes.length !== Math.floor((text.replace(/={1,2}$/, "").length * 3) / 4))
+  if (digits % 4 === 1 || bytes.length !== Math.floor((digits * 3) / 4))
     return { reason: "the base64 of the armor is malformed" };
   if (checksum !== undefined && Buffer.from(checksum, "base64").readUIntBE(0, 3) !== crc24(bytes))
     return { reason: "the checksum of the armor is wrong" };

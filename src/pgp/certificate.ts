@@ -145,7 +145,7 @@ async function whyNone(key: Key, minimal: MinimalKey, date: Date, cause: unknown
   }
   const [unreadable] = minimal.unreadableSubkeys;
   return unreadable === undefined
-    ? unusable(reasonIn(cause) ?? "no-encryption-subkey", "the certificate has no subkey for encryption")
+    ? unusable("no-encryption-subkey", "the certificate has no subkey for encryption")
     : unusable("unsupported-algorithm", `subkeys of ${unreadable} are not supported`);
 }
 

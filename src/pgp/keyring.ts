@@ -3,9 +3,9 @@ import { setImmediate } from "node:timers/promises";
 import { decodeArmor } from "./armor.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { isKeybox, readKeybox } from "./keybox.ts";
-import { readPacket } from "./packets.ts";
+import { readPacket, TAG } from "./packets.ts";
 import { findPrimaryKey, splitRing } from "./ring.ts";
-import { isPrimaryKey, mergedKey, minimalKey } from "./transferable-key.ts";
+import { isPrimaryKey, mergedKey } from "./transferable-key.ts";
 
 export type KeyringContents =
   | {
@@ -84,8 +84,8 @@ class Reading {
     this.#now = now;
   }
 
-  /** Reads the keys of one binary ring. `where` tells its place in the file; a damaged key is searched for others within. */
-  async ring(bytes: Uint8Array, where: string, isWithinAKey = false): Promise<void> {
+  /** Reads the keys of one binary ring. `where` tells its place in the file. */
+  async ring(bytes: Uint8Array, where: string): Promise<void> {
     for (const part of splitRing(bytes)) {
       const entry = [where, `key at octet ${part.start}`].filter((text) => text !== "").join(", ");
       if (this.#keys >= MAX_KEYS) {
@@ -93,30 +93,37 @@ class Reading {
         return;
       }
       if (part.kind === "fault") {
-        if (!isWithinAKey) this.faults.push({ entry, reason: part.reason });
+        this.faults.push({ entry, reason: part.reason });
         continue;
       }
-      this.#keys++;
-      const keyBytes = bytes.subarray(part.start, part.end);
-      if (!(await this.#key(keyBytes, entry, isWithinAKey)) && !isWithinAKey) {
-        // a damaged length can make one key swallow the next
-        const within = findPrimaryKey(keyBytes, 1);
-        if (within < keyBytes.length) await this.ring(keyBytes.subarray(within), `${entry}, after ${within}`, true);
-      }
-      await setImmediate();
+      const reason = await this.#key(bytes.subarray(part.start, part.end));
+      if (reason !== undefined) this.faults.push({ entry, reason });
+      await this.#swallowed(bytes, part.start + 1, part.end);
     }
   }
 
-  async #key(keyBytes: Uint8Array, entry: string, isWithinAKey: boolean): Promise<boolean> {
+  /** A damaged length can make one key swallow the next: reads the keys that begin within another, from `from` to `to`. */
+  async #swallowed(bytes: Uint8Array, from: number, to: number): Promise<void> {
+    const start = findPrimaryKey(bytes, from, to);
+    if (start === to) return;
+    for (const part of splitRing(bytes.subarray(start))) {
+      if (start + part.start >= to) return;
+      if (part.kind === "key") await this.#key(bytes.subarray(start + part.start, start + part.end));
+    }
+  }
+
+  /** Reads one key; gives the reason when it cannot be read. */
+  async #key(keyBytes: Uint8Array): Promise<string | undefined> {
+    await setImmediate();
+    this.#keys++;
+    if (isSecretKey(keyBytes)) this.#secretKeys++;
     try {
-      if (minimalKey(keyBytes).hadSecret) this.#secretKeys++;
       const certificate = await readPgpCertificate(keyBytes, this.#now);
       const known = this.#certificates.get(certificate.fingerprint);
       this.#certificates.set(certificate.fingerprint, known ? await this.#merged(known, certificate) : certificate);
-      return certificate.encryption.usable;
+      return undefined;
     } catch (cause) {
-      if (!isWithinAKey) this.faults.push({ entry, reason: cause instanceof Error ? cause.message : String(cause) });
-      return false;
+      return cause instanceof Error ? cause.message : String(cause);
     }
   }
 
@@ -135,6 +142,11 @@ class Reading {
     const certificates = [...this.#certificates.values()];
     return { kind: "ring", format, certificates, x509, secretKeys: this.#secretKeys, faults: this.faults, notes };
   }
+}
+
+function isSecretKey(keyBytes: Uint8Array): boolean {
+  const first = readPacket(keyBytes, 0);
+  return !("fault" in first) && first.tag === TAG.secretKey;
 }
 
 function unreadable(reason: string): KeyringContents {

@@ -1,7 +1,7 @@
 // A binary ring cut into its keys, so that a damaged key is found out and never hides its neighbours.
 import { bodyOf, readPacket, TAG, type Packet, type PacketFault } from "./packets.ts";
-import { readPublicKey } from "./public-key.ts";
-import { isIgnorable, isKeyPart, isPrimaryKey } from "./transferable-key.ts";
+import { fingerprintOf, readPublicKey } from "./public-key.ts";
+import { isIgnorable, isIssuedBy, isKeyPart, isPrimaryKey, publicBody } from "./transferable-key.ts";
 
 /** Octets `start` to `end` hold one key, as far as its packets tell, or something that is none. */
 export type RingPart =
@@ -10,7 +10,7 @@ export type RingPart =
 
 // a ring of 100,000 keys has some two million packets; more visits than this happen only in one made to be slow
 const MAX_PACKETS = 8_000_000;
-const TAIL_BYTES = 16 * 1024;
+const TAIL_BYTES = 4096;
 
 /**
  * Cuts at primary keys. Where the packets get out of step the next place is looked for at which a whole, readable primary-key
@@ -45,41 +45,46 @@ export function* splitRing(bytes: Uint8Array): Generator<RingPart> {
       continue;
     }
     const next = findPrimaryKey(bytes, at + 1);
-    yield* outOfStep(bytes, at, end, next, stop);
+    yield* outOfStep(bytes, first, next, stop);
     at = next;
   }
 }
 
-/** The key that began at `at` and went well until `end`; from `end` to `next` is something that does not belong to a key. */
-function* outOfStep(
-  bytes: Uint8Array,
-  at: number,
-  end: number,
-  next: number,
-  stop: Packet | PacketFault,
-): Generator<RingPart> {
-  const isTruncated =
-    "fault" in stop && stop.fault === "truncated" && next === bytes.length && isKeyPart(stop.tag ?? 0);
+/**
+ * The key that begins with `primary` and whose packets went well until `stop`. `next` is where the next key begins, which may be
+ * within its last packets: then a length among them is wrong, or they are not its own.
+ */
+function* outOfStep(bytes: Uint8Array, primary: Packet, next: number, stop: Packet | PacketFault): Generator<RingPart> {
+  const at = primary.start;
+  let end = primary.end;
+  let bad = stop;
+  while (end < next) {
+    const packet = readPacket(bytes, end);
+    bad = packet;
+    if ("fault" in packet || !isKeyPart(packet.tag) || packet.end > next) break;
+    end = packet.end;
+  }
+  const isCutOff = "fault" in bad && bad.fault === "truncated" && next === bytes.length && isKeyPart(bad.tag ?? 0);
   // what is missing might be a revocation: a key with a hole is not used
-  if (isTruncated) yield { kind: "fault", start: at, end: next, reason: "the key is cut off" };
-  else if (next < end || endsLikeAKey(bytes, end + 1, next))
+  if (isCutOff) yield { kind: "fault", start: at, end: next, reason: "the key is cut off" };
+  else if (end > next || isTailOfKey(bytes, primary, end + 1, next))
     yield { kind: "fault", start: at, end: next, reason: `the key is damaged near octet ${Math.min(end, next)}` };
   else {
     yield { kind: "key", start: at, end };
-    yield { kind: "fault", start: end, end: next, reason: notAKey(stop) };
+    if (end < next) yield { kind: "fault", start: end, end: next, reason: notAKey(bad) };
   }
 }
 
-/** Where at or after `from` a whole primary-key packet stands whose fields fill it exactly; the end when there is none. */
-export function findPrimaryKey(bytes: Uint8Array, from: number): number {
-  for (let at = from; at < bytes.length; at++) {
+/** Where from `from` on, before `to`, a whole primary-key packet begins whose fields fill it exactly; `to` when there is none. */
+export function findPrimaryKey(bytes: Uint8Array, from: number, to = bytes.length): number {
+  for (let at = from; at < to; at++) {
     const octet = bytes[at] ?? 0;
     // old or new format, tag 5 or 6
-    if ((octet & 0xf8) !== 0x98 && (octet & 0xfc) !== 0x94 && octet !== 0xc5 && octet !== 0xc6) continue;
+    if ((octet & 0xfc) !== 0x98 && (octet & 0xfc) !== 0x94 && octet !== 0xc5 && octet !== 0xc6) continue;
     const packet = readPacket(bytes, at);
     if (!("fault" in packet) && isPrimaryKey(packet.tag) && isReadableKey(bytes, packet)) return at;
   }
-  return bytes.length;
+  return to;
 }
 
 function isReadableKey(bytes: Uint8Array, packet: Packet): boolean {
@@ -89,29 +94,24 @@ function isReadableKey(bytes: Uint8Array, packet: Packet): boolean {
   return size !== undefined && (isPublic ? size === body.length : size < body.length);
 }
 
-/** Whether some packets of a key end exactly at `end`: then the octets before are a damaged part of that key. */
-function endsLikeAKey(bytes: Uint8Array, from: number, end: number): boolean {
-  for (let start = Math.max(from, end - TAIL_BYTES); start < end; start++) {
-    let isLikeAKey = false;
-    let at = start;
-    while (at < end) {
-      const packet = readPacket(bytes, at);
-      if ("fault" in packet || !isKeyPart(packet.tag) || packet.end > end) break;
-      if (packet.tag === TAG.signature) {
-        if (![3, 4, 6].includes(bytes[packet.bodyStart] ?? 0) || packet.end - packet.bodyStart < 19) break;
-        isLikeAKey = true;
-      } else if (packet.tag === TAG.publicSubkey || packet.tag === TAG.secretSubkey) {
-        if (!isReadableKey(bytes, packet)) break;
-        isLikeAKey = true;
-      }
-      at = packet.end;
-    }
-    if (at === end && isLikeAKey) return true;
+/** Whether packets with a signature of the key at `keyAt` end exactly at `end`: then what is before them is a damaged part of it. */
+function isTailOfKey(bytes: Uint8Array, keyAt: Packet, from: number, end: number): boolean {
+  const body = publicBody(bytes, keyAt);
+  if (typeof body === "string") return true;
+  const fingerprint = fingerprintOf(body);
+  // from the back: the offsets at which packets begin that lead to the end
+  const leads = new Set([end]);
+  for (let at = end - 1; at >= Math.max(from, end - TAIL_BYTES); at--) {
+    const packet = readPacket(bytes, at);
+    if ("fault" in packet || !isKeyPart(packet.tag)) continue;
+    if (!leads.has(packet.end)) continue;
+    if (packet.tag === TAG.signature && isIssuedBy(bodyOf(bytes, packet), fingerprint)) return true;
+    leads.add(at);
   }
   return false;
 }
 
 function notAKey(found: Packet | PacketFault): string {
-  if (!("fault" in found)) return `a packet of type ${found.tag} is no part of a key`;
+  if (!("fault" in found)) return `a packet of type ${found.tag} does not belong here`;
   return found.fault === "truncated" ? "a packet is cut off" : "octets that are no OpenPGP packet";
 }

@@ -11,7 +11,6 @@ export type MinimalKey = {
   readonly bytes: Uint8Array;
   /** Of the primary key. */
   readonly fingerprint: string;
-  readonly hadSecret: boolean;
   /** Subkeys left out because nothing here can read them: "version 5", "algorithm 21". */
   readonly unreadableSubkeys: readonly string[];
 };
@@ -60,7 +59,7 @@ export function minimalKey(bytes: Uint8Array): MinimalKey {
     if (typeof body === "string") unreadableSubkeys.push(body);
     else if (isWanted) parts.push(asPublic(bytes, packet, body));
   }
-  return { bytes: capped(parts), fingerprint, hadSecret: packets.some(isSecret), unreadableSubkeys };
+  return { bytes: capped(parts), fingerprint, unreadableSubkeys };
 }
 
 /**
@@ -114,7 +113,7 @@ function isSecret(packet: Packet): boolean {
 }
 
 /** The public part of a key packet's body, or what stands against reading it. */
-function publicBody(bytes: Uint8Array, packet: Packet): Uint8Array | string {
+export function publicBody(bytes: Uint8Array, packet: Packet): Uint8Array | string {
   const body = bodyOf(bytes, packet);
   const key = readPublicKey(body);
   if (key !== undefined) return isSecret(packet) ? body.subarray(0, key.publicSize) : body;
@@ -129,7 +128,7 @@ function asPublic(bytes: Uint8Array, packet: Packet, body: Uint8Array): Uint8Arr
 }
 
 /** Whether a signature names this key as its issuer, in version 3 by field, else by subpacket 16 or 33 (RFC 9580 5.2.3). */
-function isIssuedBy(signature: Uint8Array, fingerprint: string): boolean {
+export function isIssuedBy(signature: Uint8Array, fingerprint: string): boolean {
   const body = Buffer.from(signature.buffer, signature.byteOffset, signature.length);
   const version = body[0];
   const keyId = keyIdOf(fingerprint);
