@@ -3,17 +3,17 @@ import { CHUNK_BYTES, type Sized } from "../mail/chunks.ts";
 import { crc24 } from "./crc24.ts";
 
 /** `type` is what stands after `BEGIN PGP `, e.g. `PUBLIC KEY BLOCK`; `line` counts from 1. */
-export type ArmorBlock = { readonly type: string; readonly line: number; readonly bytes: Uint8Array };
+type ArmorBlock = { readonly type: string; readonly line: number; readonly bytes: Uint8Array };
 
 /** A block that is not to be trusted; `bytes` is what a block without an END line holds up to where it breaks off. */
-export type ArmorFault = {
+type ArmorFault = {
   readonly type: string;
   readonly line: number;
   readonly reason: string;
   readonly bytes?: Uint8Array;
 };
 
-export type DecodedArmor = { readonly blocks: readonly ArmorBlock[]; readonly faults: readonly ArmorFault[] };
+type DecodedArmor = { readonly blocks: readonly ArmorBlock[]; readonly faults: readonly ArmorFault[] };
 
 const MAX_BLOCKS = 200_000;
 const BEGIN = /^-----BEGIN PGP ([A-Z0-9 ,/]{1,40})-----$/;

@@ -30,7 +30,7 @@ export type PgpCertificate = {
   readonly readsSeipd2: boolean;
 };
 
-export type PgpEncryption =
+type PgpEncryption =
   | { readonly usable: true; readonly key: PgpEncryptionKey; readonly expires: number | undefined }
   | { readonly usable: false; readonly reason: PgpUnusable; readonly detail: string };
 

@@ -23,7 +23,7 @@ export type KeyringContents =
   /** `reason` is a sentence saying what it is and how to make a key store of it. */
   | { readonly kind: "unreadable"; readonly reason: string };
 
-export type KeyringFault = { readonly entry: string; readonly reason: string };
+type KeyringFault = { readonly entry: string; readonly reason: string };
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_KEYS = 100_000;
@@ -58,16 +58,15 @@ export async function readKeyring(bytes: Uint8Array, now: number): Promise<Keyri
 async function readArmored(text: string, reading: Reading): Promise<KeyringContents> {
   const { blocks, faults } = decodeArmor(text);
   const all = [...blocks, ...faults].sort((a, b) => a.line - b.line);
-  const ofKeys = all.filter(({ type }) => type === "PUBLIC KEY BLOCK" || type === "PRIVATE KEY BLOCK");
-  if (ofKeys.length === 0 && all[0] !== undefined)
-    return unreadable(`the file holds an OpenPGP ${all[0].type.toLowerCase()} and no key; ${EXPORT}`);
+  const isOfKeys = (type: string) => type === "PUBLIC KEY BLOCK" || type === "PRIVATE KEY BLOCK";
+  if (!all.some(({ type }) => isOfKeys(type)))
+    return unreadable(`the file holds an OpenPGP ${all[0]?.type.toLowerCase() ?? "armor"} and no key; ${EXPORT}`);
   for (const block of all) {
     const entry = `block at line ${block.line}`;
     if ("reason" in block) reading.faults.push({ entry, reason: block.reason });
-    if (!ofKeys.includes(block)) {
-      if (!("reason" in block))
-        reading.faults.push({ entry, reason: `it is a ${block.type.toLowerCase()} and not a key` });
-    } else if (block.bytes !== undefined) await reading.ring(block.bytes, entry);
+    if (isOfKeys(block.type)) await reading.ring(block.bytes ?? new Uint8Array(0), entry);
+    else if (!("reason" in block))
+      reading.faults.push({ entry, reason: `it is a ${block.type.toLowerCase()} and not a key` });
   }
   return reading.contents("armored", []);
 }

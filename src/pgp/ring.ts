@@ -90,8 +90,7 @@ export function findPrimaryKey(bytes: Uint8Array, from: number, to = bytes.lengt
 function isReadableKey(bytes: Uint8Array, packet: Packet): boolean {
   const body = bodyOf(bytes, packet);
   const size = readPublicKey(body)?.publicSize;
-  const isPublic = packet.tag === TAG.publicKey || packet.tag === TAG.publicSubkey;
-  return size !== undefined && (isPublic ? size === body.length : size < body.length);
+  return size !== undefined && (packet.tag === TAG.publicKey ? size === body.length : size < body.length);
 }
 
 /** Whether packets with a signature of the key at `keyAt` end exactly at `end`: then what is before them is a damaged part of it. */

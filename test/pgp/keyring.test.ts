@@ -89,6 +89,11 @@ describe("what is no key store is named", () => {
     expect(contents).toMatchObject({ reason: expect.stringMatching(/gpg --export --armor$/) as string });
   });
 
+  test("armor without a sound BEGIN line", async () => {
+    const contents = await readKeyring(Buffer.from("-----BEGIN PGP PUBLIC KEY BLOCK\n\nAAAA\n"), NOW);
+    expect(contents).toMatchObject({ kind: "unreadable" });
+  });
+
   test("more than 64 MiB", async () => {
     expect(await readKeyring(Buffer.alloc(64 * 1024 * 1024 + 1), NOW)).toMatchObject({ kind: "unreadable" });
   });
