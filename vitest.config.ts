@@ -5,8 +5,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/peers.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    reporters: ["default", "./test/reporter.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     pool: "forks",
     maxWorkers: 2,
   },

@@ -66,7 +66,8 @@ async function start(
   const store = keep(await openStore(settings, clock));
   let delivery = startDelivery(settings, store, parts);
   keep({ close: () => stopDelivery(delivery, 0) });
-  let listener = keep(await openListener(settings, store, delivery.runner, parts));
+  const wake = () => delivery.runner.wake();
+  let listener = keep(await openListener(settings, store, wake, parts));
   let isListening = true;
   const web = keep(await openWeb(settings.web.listen, () => readiness(store, delivery, isListening)));
   const figures = keep(
@@ -80,14 +81,19 @@ async function start(
     async reload(next) {
       const fixed = FIXED.filter((key) => !isDeepStrictEqual(settings[key], next[key]));
       if (fixed.length > 0) return { refused: `${fixed.join(", ")} changed: that needs a restart` };
-      const old = delivery;
+      const before = delivery;
       delivery = startDelivery(next, store, parts);
-      if (!isDeepStrictEqual(settings.outbound, next.outbound)) {
-        await listener.close(0);
-        listener = await openListener(next, store, delivery.runner, parts);
+      try {
+        listener = await replaceListener(listener, next, store, wake, parts);
+      } catch (cause) {
+        await stopDelivery(delivery, 0);
+        delivery = before;
+        // the old listener has let go of its port: what was there before is opened again
+        listener = await openListener(pinned(settings, listener.port), store, wake, parts);
+        throw cause;
       }
       settings = next;
-      await stopDelivery(old, DRAIN_MS);
+      await stopDelivery(before, DRAIN_MS);
       return undefined;
     },
     async stop() {
@@ -141,9 +147,9 @@ async function stopDelivery({ runner, running, sender }: Delivery, deadlineMs: n
 async function openListener(
   settings: Settings,
   store: Store,
-  runner: Runner,
+  wake: () => void,
   { log, metrics, clock }: Parts,
-): Promise<Listener> {
+): Promise<OpenListener> {
   const { outbound, hostname } = settings;
   const { tls } = outbound;
   const listener = new Listener(
@@ -163,12 +169,7 @@ async function openListener(
       lineEndings: outbound.lineEndings,
     },
     {
-      begin: outboundDoor(
-        store.spool,
-        { hostname },
-        () => clock.now(),
-        () => runner.wake(),
-      ),
+      begin: outboundDoor(store.spool, { hostname }, () => clock.now(), wake),
       observer: listenerLog("outbound", log, metrics),
     },
     clock,
@@ -177,6 +178,34 @@ async function openListener(
     throw new Error(`cannot listen on ${outbound.listen.host}:${outbound.listen.port}; see outbound.listen`, { cause });
   });
   return { port, close: (graceMs = 0) => listener.close(graceMs) };
+}
+
+/**
+ * The port is free as soon as the old listener stops accepting; its sessions may finish. Certificates and passwords are read
+ * again even when no setting changed.
+ */
+async function replaceListener(
+  old: OpenListener,
+  next: Settings,
+  store: Store,
+  wake: () => void,
+  parts: Parts,
+): Promise<OpenListener> {
+  const closing = old.close(DRAIN_MS);
+  try {
+    return await openListener(pinned(next, old.port), store, wake, parts);
+  } catch (cause) {
+    await closing;
+    throw cause;
+  }
+}
+
+/** A port that the machine chose stays the same over a reload. */
+function pinned(settings: Settings, port: number): Settings {
+  const { outbound } = settings;
+  return outbound.listen.port === 0
+    ? { ...settings, outbound: { ...outbound, listen: { ...outbound.listen, port } } }
+    : settings;
 }
 
 /** Notices changed key stores and what other processes did, and lets held mail look for its key again. */

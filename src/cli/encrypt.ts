@@ -37,6 +37,7 @@ function encryptCommand(options: Options) {
 function lease(message: Buffer, recipients: readonly Mailbox[], reversePath: Mailbox | undefined): Leased {
   return {
     id: "stdin",
+    token: "",
     envelope: { route: "outbound", class: "mail", reversePath, smtpUtf8: true, is8bit: true },
     allRecipients: recipients,
     due: recipients.map((mailbox, index) => ({

@@ -59,7 +59,7 @@ export function createRunner(
     for (;;) {
       await clock.sleep(RENEW_EVERY_MS, done);
       if (done.aborted) return;
-      await parts.spool.renew(leased.id, clock.now() + LEASE_MS);
+      await parts.spool.renew(leased, clock.now() + LEASE_MS);
     }
   };
 

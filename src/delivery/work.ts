@@ -39,12 +39,13 @@ export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal
   const { attempts, facts, upstream } = await attemptAll(leased, parts, signal);
   const settled = attempts.map((attempt) => settle(attempt, leased, parts.now(), parts.retry, parts.random()));
   const notices = await noticesFor(leased, settled, facts, parts);
-  await parts.spool.settle(
-    leased.id,
+  const { leaseLost } = await parts.spool.settle(
+    leased,
     settled.map((one) => one.outcome),
     notices,
   );
   parts.observe.settled(leased, settled);
+  if (leaseLost) return { upstream };
   for (const notice of notices) parts.observe.noticeQueued(leased, notice);
   return { upstream };
 }
