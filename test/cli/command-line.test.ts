@@ -1,0 +1,92 @@
+// The command line as a whole: exit codes, one sentence on stderr, old Nodes, readers that go away.
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { runNode, SEALPOST, sealpost } from "./child.ts";
+import { folder, SMALLEST, written } from "../config/reading.ts";
+
+test("an unknown command or option is wrong usage: exit 2, one sentence, nothing on stdout", async () => {
+  expect(await sealpost(["chekc"])).toEqual({
+    code: 2,
+    stdout: "",
+    stderr: "sealpost: unknown command 'chekc' (Did you mean check?)\n",
+  });
+  expect(await sealpost(["check", "--nope"])).toEqual({
+    code: 2,
+    stdout: "",
+    stderr: "sealpost: unknown option '--nope'\n",
+  });
+  expect(await sealpost(["check", "--config"])).toMatchObject({ code: 2, stdout: "" });
+  expect(await sealpost(["check", "surplus"])).toMatchObject({ code: 2, stdout: "" });
+});
+
+test("no command at all is wrong usage and shows the commands; asked for, help is an answer", async () => {
+  const bare = await sealpost([]);
+  expect(bare).toMatchObject({ code: 2, stdout: "" });
+  expect(bare.stderr).toContain("healthcheck");
+  const help = await sealpost(["--help"]);
+  expect(help).toMatchObject({ code: 0, stderr: "" });
+  expect(help.stdout).toContain("healthcheck");
+});
+
+test("a command that needs the configuration names its faults on stderr and exits with 78", async () => {
+  const path = written({ "sealpost.yaml": "upstream: {}\n" });
+  expect(await sealpost(["config", "print", "--config", "sealpost.yaml"], { cwd: path })).toEqual({
+    code: 78,
+    stdout: "",
+    stderr: "sealpost.yaml:1:1: upstream.host: missing, and it has no default\n",
+  });
+});
+
+test("version names the version of package.json and the Node, also as JSON", async () => {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  expect(await sealpost(["version"])).toEqual({
+    code: 0,
+    stdout: `sealpost ${version} on Node ${process.version}\n`,
+    stderr: "",
+  });
+  expect(JSON.parse((await sealpost(["version", "--json"])).stdout)).toEqual({ version, node: process.version });
+});
+
+test("a Node older than 26 is told in one sentence what to do", async () => {
+  for (const version of ["v20.20.2", "v6.17.1", "v25.9.0"]) {
+    const pretend = `data:text/javascript,Object.defineProperty(process,"version",{value:"${version}"})`;
+    expect(await runNode(["--import", pretend, SEALPOST, "version"])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: `sealpost: Node 26 or newer is needed, this is ${version}: run it as \`npx sealpost\`, or with node_modules/.bin/node, which npm ci has installed\n`,
+    });
+  }
+});
+
+test("bin/sealpost.js holds no word that a Node of 2016 cannot read", () => {
+  const code = readFileSync(SEALPOST, "utf8")
+    .replace(/^\s*\/\/.*$/gm, "")
+    .replace(/"[^"\n]*"/g, '""');
+  expect(code).toContain("eval(load)");
+  expect(code.match(/\b(?:import|export|const|let|class|async|await|require)\b|=>|`|\?\.|\?\?|\.\.\./g)).toBeNull();
+});
+
+test("a fault of the start is one sentence too, and says what is missing", async () => {
+  const path = folder();
+  writeFileSync(join(path, "package.json"), '{"type":"module"}');
+  writeFileSync(join(path, "main.js"), readFileSync(SEALPOST));
+  const ended = await runNode([join(path, "main.js"), "version"]);
+  expect(ended).toMatchObject({ code: 1, stdout: "" });
+  expect(ended.stderr).toMatch(/^sealpost: cannot start: Cannot find module [^\n]*; run npm ci\n$/);
+});
+
+test("a reader that goes away ends the command quietly", async () => {
+  const path = written({ "sealpost.yaml": SMALLEST });
+  const child = spawn(process.execPath, [SEALPOST, "config", "schema", "--config", join(path, "sealpost.yaml")], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  child.stdout.destroy();
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+});
