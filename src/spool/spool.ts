@@ -126,7 +126,8 @@ export type Spool = {
   nextDueAt(): Promise<number | undefined>;
   /** Makes held recipients due now: all, or those with this address key. Returns how many. */
   wakeHeld(now: number, addressKeys?: readonly string[]): Promise<number>;
-  counts(): Promise<{ states: Record<RecipientState, number>; oldestAcceptedAt: number | undefined }>;
+  /** Recipients that wait, and when the oldest message of theirs was accepted. */
+  counts(): Promise<{ states: Record<"queued" | "held", number>; oldestAcceptedAt: number | undefined }>;
 
   /** For operators: newest first, at most `limit`. Final recipients of finished messages are kept for a while without body. */
   list(limit: number): Promise<readonly QueueEntry[]>;

@@ -17,7 +17,9 @@ export function openDatabase(dataDir: string): Database {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const sqlite = new DatabaseSync(join(dataDir, "sealpost.db"), { timeout: 5_000 });
     // FULL: in WAL mode NORMAL would lose the last commits when the power goes
-    sqlite.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384");
+    sqlite.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384",
+    );
     return { sqlite, sql: new Kysely<Tables>({ dialect: new SqliteDialect({ database: adapted(sqlite) }) }) };
   } catch (cause) {
     throw new Error(`the database in ${dataDir} cannot be opened; see dataDir`, { cause });

@@ -1,5 +1,6 @@
 // Migrations: numbered changes of the schema; a database of a newer Sealpost is refused.
-import { Migrator, sql, type Kysely, type Migration } from "kysely";
+import { sql, type Kysely } from "kysely";
+import { Migrator, type Migration } from "kysely/migration";
 import type { Tables } from "./tables.ts";
 
 /** Never change one that was released; add the next number. */
@@ -40,7 +41,9 @@ export async function migrate(db: Kysely<Tables>, dataDir: string): Promise<void
   if (error === undefined) return;
   const isNewer = error instanceof Error && error.message.includes("missing");
   throw new Error(
-    isNewer ? `the database in ${dataDir} was written by a newer Sealpost; use that version` : `the database in ${dataDir} cannot be brought up to date`,
+    isNewer
+      ? `the database in ${dataDir} was written by a newer Sealpost; use that version`
+      : `the database in ${dataDir} cannot be brought up to date`,
     { cause: error },
   );
 }

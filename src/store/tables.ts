@@ -7,7 +7,15 @@ export type Tables = {
   bodies: { seq: number; sealed: Uint8Array };
   recipients: RecipientRow;
   reports: { key: string; sent_at: number };
-  personal_keys: { address_key: string; kind: string; fingerprint: string; address: string; origin: string; bytes: Uint8Array; added_at: number };
+  personal_keys: {
+    address_key: string;
+    kind: string;
+    fingerprint: string;
+    address: string;
+    origin: string;
+    bytes: Uint8Array;
+    added_at: number;
+  };
   changes: { id: Generated<number>; what: string; address_key: string | null; at: number };
 };
 

@@ -1,0 +1,96 @@
+// Bodies: sealed messages too large for a row, as files DATADIR/bodies/xx/ID.
+import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { syncFolder } from "../spool/secret-key.ts";
+import type { SealedSource } from "../spool/seal.ts";
+
+/** A file that is being written. It has its final name at once: without a row it is an orphan, which the next start removes. */
+export type GrowingBody = {
+  write(pieces: readonly Uint8Array[]): Promise<void>;
+  /** Octets and name are on stable storage afterwards. */
+  finish(): Promise<void>;
+  abort(): Promise<void>;
+};
+
+export class Bodies {
+  readonly #folder: string;
+  constructor(dataDir: string) {
+    this.#folder = join(dataDir, "bodies");
+  }
+
+  async create(id: string): Promise<GrowingBody> {
+    const folder = this.#folderOf(id);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, id);
+    const file = await open(path, "wx", 0o600);
+    return {
+      async write(pieces) {
+        for (const piece of pieces) await writeWhole(file, piece);
+      },
+      finish: async () => {
+        await file.sync();
+        await file.close();
+        await syncFolder(folder);
+        await syncFolder(this.#folder);
+      },
+      async abort() {
+        await file.close().catch(() => undefined);
+        await rm(path, { force: true });
+      },
+    };
+  }
+
+  source(id: string, size: number): SealedSource {
+    const path = join(this.#folderOf(id), id);
+    return {
+      size,
+      async open() {
+        const file = await open(path, "r");
+        return {
+          async read(offset, length) {
+            const octets = Buffer.allocUnsafe(length);
+            const { bytesRead } = await file.read(octets, 0, length, offset);
+            if (bytesRead !== length) throw new Error(`${path} is cut off`);
+            return octets;
+          },
+          close: () => file.close(),
+        };
+      },
+    };
+  }
+
+  async remove(id: string): Promise<void> {
+    await rm(join(this.#folderOf(id), id), { force: true });
+  }
+
+  /** Removes every file whose message is not known; returns how many. Only while nothing is being received. */
+  async removeOrphans(isKnown: (id: string) => boolean): Promise<number> {
+    let removed = 0;
+    for (const folder of await namesIn(this.#folder)) {
+      for (const id of await namesIn(join(this.#folder, folder))) {
+        if (isKnown(id)) continue;
+        await rm(join(this.#folder, folder, id), { force: true, recursive: true });
+        removed++;
+      }
+    }
+    return removed;
+  }
+
+  /** The last letters of an id are random: they spread the files evenly. */
+  #folderOf(id: string): string {
+    return join(this.#folder, id.slice(-2));
+  }
+}
+
+async function writeWhole(file: FileHandle, octets: Uint8Array): Promise<void> {
+  for (let at = 0; at < octets.length;) at += (await file.write(octets, at, octets.length - at)).bytesWritten;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw cause;
+  }
+}

@@ -1,0 +1,100 @@
+// Store: everything that is kept in the data folder, opened together.
+import type { KeyObject } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { PersonalKeys } from "../keys/personal-keys.ts";
+import { isKeyOf, keyCheckValue, loadSecretKey } from "../spool/secret-key.ts";
+import type { Spool } from "../spool/spool.ts";
+import { Bodies } from "./bodies.ts";
+import { sqlChanges, type Changes } from "./changes.ts";
+import { openDatabase, type Database } from "./database.ts";
+import { migrate } from "./migrations.ts";
+import { sqlPersonalKeys } from "./personal-keys.ts";
+import { sqliteSpool } from "./spool.ts";
+import type { Step } from "./spool-receive.ts";
+
+export type StoreSettings = { readonly dataDir: string; readonly secretKeyFile: string };
+
+export type Store = {
+  readonly spool: Spool;
+  readonly personalKeys: PersonalKeys;
+  readonly changes: Changes;
+  /** For the one process that serves: loads the secret key and removes what a crash has left. Returns how many orphans. */
+  recover(): Promise<number>;
+  /** Forgets finished messages and old notes; call it now and then. */
+  prune(): Promise<void>;
+  /** Rejects when nothing can be written. */
+  checkWritable(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const DAY_MS = 86_400_000;
+/** Finished messages can be seen by `queue list` so long. */
+const KEEP_FINISHED_MS = 7 * DAY_MS;
+const KEEP_REPORTS_MS = 2 * DAY_MS;
+
+/** Opens the data folder; throws a sentence that names the setting. The secret key is not needed before `recover`. */
+export async function openStore(settings: StoreSettings, clock: Clock, onStep?: (step: Step) => void): Promise<Store> {
+  const database = openDatabase(settings.dataDir);
+  await migrate(database.sql, settings.dataDir);
+  const now = () => clock.now();
+  const bodies = new Bodies(settings.dataDir);
+  let key: KeyObject | undefined;
+  const secretKey = () => {
+    if (key === undefined) throw new Error("the secret key was not loaded");
+    return key;
+  };
+  const spool = sqliteSpool({ database, bodies, secretKey, now, ...(onStep === undefined ? {} : { onStep }) });
+  return {
+    spool,
+    personalKeys: sqlPersonalKeys(database, now),
+    changes: sqlChanges(database, now),
+    async recover() {
+      key = await loadKey(database, settings.secretKeyFile);
+      const known = database.sqlite.prepare(
+        "SELECT 1 FROM messages WHERE id = ? AND in_file = 1 AND due_at IS NOT NULL",
+      );
+      return bodies.removeOrphans((id) => known.get(id) !== undefined);
+    },
+    async prune() {
+      const { sql } = database;
+      await sql
+        .deleteFrom("messages")
+        .where("finished_at", "<", now() - KEEP_FINISHED_MS)
+        .execute();
+      await sql
+        .deleteFrom("reports")
+        .where("sent_at", "<", now() - KEEP_REPORTS_MS)
+        .execute();
+      await sql
+        .deleteFrom("changes")
+        .where("at", "<", now() - DAY_MS)
+        .execute();
+    },
+    checkWritable: () => setMeta(database, "written", String(now())),
+    async close() {
+      await spool.close();
+      await database.sql.destroy();
+    },
+  };
+}
+
+/** A new key is made only beside a spool that nothing was sealed in; another key than the spool's is refused. */
+async function loadKey(database: Database, file: string): Promise<KeyObject> {
+  const row = await database.sql.selectFrom("meta").select("value").where("name", "=", "key check").executeTakeFirst();
+  const key = await loadSecretKey(file, row === undefined);
+  if (row === undefined) await setMeta(database, "key check", keyCheckValue(key));
+  else if (!isKeyOf(key, row.value)) {
+    throw new Error(
+      `the secret key ${file} is not the one that this spool was sealed with; put that one back or set secretKeyFile`,
+    );
+  }
+  return key;
+}
+
+async function setMeta(database: Database, name: string, value: string): Promise<void> {
+  await database.sql
+    .insertInto("meta")
+    .values({ name, value })
+    .onConflict((conflict) => conflict.column("name").doUpdateSet({ value }))
+    .execute();
+}

@@ -1,0 +1,51 @@
+// Personal keys in SQL: public keys only, as they came, parsed again whenever they are read.
+import type { PersonalKey, PersonalKeys } from "../keys/personal-keys.ts";
+import { pgpKey, smimeKey, type KeyKind, type KeyOrigin, type RecipientKey } from "../keys/recipient-key.ts";
+import { readPgpCertificate } from "../pgp/certificate.ts";
+import { parseCertificate } from "../smime/certificate.ts";
+import type { Database } from "./database.ts";
+import type { Tables } from "./tables.ts";
+
+type Row = Tables["personal_keys"];
+
+/** `now` judges OpenPGP keys anew at each reading. A row that cannot be parsed is passed over. */
+export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalKeys {
+  const parsed = async (rows: readonly Row[]): Promise<PersonalKey[]> => {
+    const keys: PersonalKey[] = [];
+    for (const row of rows) {
+      const key = await keyOf(row, now()).catch(() => undefined);
+      if (key !== undefined)
+        keys.push({ address: row.address, key, origin: row.origin as KeyOrigin, addedAt: row.added_at });
+    }
+    return keys;
+  };
+  return {
+    async find(mailbox, kind, origin) {
+      const rows = sql.selectFrom("personal_keys").selectAll().where("address_key", "=", mailbox.key);
+      return parsed(await rows.where("kind", "=", kind).where("origin", "=", origin).execute());
+    },
+    list: async () => parsed(await sql.selectFrom("personal_keys").selectAll().orderBy("address_key").execute()),
+    async add(mailbox, key, origin, at) {
+      const fields = { address: mailbox.address, origin, bytes: bytesOf(key), added_at: at };
+      await sql
+        .insertInto("personal_keys")
+        .values({ address_key: mailbox.key, kind: key.kind, fingerprint: key.fingerprint, ...fields })
+        .onConflict((conflict) => conflict.columns(["address_key", "kind", "fingerprint"]).doUpdateSet(fields))
+        .execute();
+    },
+    async remove(mailbox, fingerprint) {
+      let query = sql.deleteFrom("personal_keys").where("address_key", "=", mailbox.key);
+      if (fingerprint !== undefined) query = query.where("fingerprint", "=", fingerprint);
+      return parsed(await query.returningAll().execute());
+    },
+  };
+}
+
+async function keyOf(row: Row, now: number): Promise<RecipientKey> {
+  const kind = row.kind as KeyKind;
+  return kind === "smime" ? smimeKey(parseCertificate(row.bytes)) : pgpKey(await readPgpCertificate(row.bytes, now));
+}
+
+function bytesOf(key: RecipientKey): Uint8Array {
+  return key.kind === "smime" ? key.certificate.der : key.certificate.bytes;
+}

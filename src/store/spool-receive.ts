@@ -1,0 +1,84 @@
+// Receive: a message on its way into the spool; sealed as it arrives, small ones in memory, larger ones into a file.
+import type { KeyObject } from "node:crypto";
+import { sealer } from "../spool/seal.ts";
+import type { Receiving } from "../spool/spool.ts";
+import type { Bodies, GrowingBody } from "./bodies.ts";
+import { storageError, type GroupCommit } from "./group-commit.ts";
+import type { SpoolRows } from "./spool-rows.ts";
+
+/** Sealed bodies up to this size live in a row. */
+export const MAX_ROW_BYTES = 256 * 1024;
+
+/** Points at which the crash tests end the process. */
+export type Step =
+  "body written" | "body synced" | "rows inserted" | "committed" | "outcomes written" | "settled" | "body removed";
+
+export type ReceiveParts = {
+  readonly secretKey: KeyObject;
+  readonly bodies: Bodies;
+  readonly rows: SpoolRows;
+  readonly commits: GroupCommit;
+  readonly now: () => number;
+  readonly onStep: (step: Step) => void;
+};
+
+export function receive(id: string, parts: ReceiveParts): Receiving {
+  const { bodies, rows, commits, now, onStep } = parts;
+  const seal = sealer(parts.secretKey, id);
+  let inMemory: Uint8Array[] = [];
+  let inMemoryBytes = 0;
+  let size = 0;
+  let file: GrowingBody | undefined;
+
+  const keep = async (pieces: readonly Uint8Array[]): Promise<void> => {
+    if (file !== undefined) {
+      await file.write(pieces);
+      return;
+    }
+    inMemory.push(...pieces);
+    for (const piece of pieces) inMemoryBytes += piece.length;
+    if (inMemoryBytes <= MAX_ROW_BYTES) return;
+    file = await bodies.create(id);
+    const all = inMemory;
+    inMemory = [];
+    await file.write(all);
+  };
+  const abort = async () => {
+    inMemory = [];
+    await file?.abort();
+  };
+  /** Whatever fails leaves nothing behind. */
+  const whole = async <T>(act: () => Promise<T>): Promise<T> => {
+    try {
+      return await act();
+    } catch (cause) {
+      await abort().catch(() => undefined);
+      throw storageError(cause);
+    }
+  };
+
+  return {
+    id,
+    write: (chunk) =>
+      whole(async () => {
+        size += chunk.length;
+        await keep(seal.update(chunk));
+      }),
+    commit: (envelope) =>
+      whole(async () => {
+        await keep(seal.finish());
+        if (file !== undefined) {
+          onStep("body written");
+          await file.finish();
+          onStep("body synced");
+        }
+        const sealed = file === undefined ? Buffer.concat(inMemory) : undefined;
+        await commits.run(() => {
+          rows.insert({ id, envelope, acceptedAt: now(), size, sealed });
+          onStep("rows inserted");
+        });
+        onStep("committed");
+      }),
+    abort,
+  };
+}
