@@ -20,7 +20,9 @@ import { openMetrics, openWeb, type HttpServer, type Readiness } from "./web/ser
 /** How long running transactions may take at the end, in ms. */
 const DRAIN_MS = 25_000;
 const HOUSEKEEPING_MS = 1_000;
+/** In rounds of housekeeping. */
 const STORE_CHECK_EVERY = 2;
+const PRUNE_EVERY = 600;
 
 /** What a reload cannot change, by top-level key. */
 const FIXED = ["hostname", "dataDir", "database", "secretKeyFile", "web", "metrics", "log"] as const;
@@ -64,6 +66,7 @@ async function start(
   let settings = first;
   const lock = keep(takeServeLock(settings.dataDir));
   const store = keep(await openStore(settings, clock));
+  await store.recover();
   let delivery = startDelivery(settings, store, parts);
   keep({ close: () => stopDelivery(delivery, 0) });
   const wake = () => delivery.runner.wake();
@@ -230,6 +233,7 @@ async function keepHouse(
         if (isChanged) await store.spool.wakeHeld(clock.now());
       }
       if (changes.length > 0) runner.wake();
+      if (tick % PRUNE_EVERY === 0) await store.prune();
     } catch (cause) {
       log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
     }

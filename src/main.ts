@@ -2,12 +2,18 @@
 import { Command, CommanderError } from "commander";
 import { register as check } from "./cli/check.ts";
 import { register as config } from "./cli/config.ts";
+import { register as demo } from "./cli/demo.ts";
+import { register as encrypt } from "./cli/encrypt.ts";
+import { register as explain } from "./cli/explain.ts";
 import { register as healthcheck } from "./cli/healthcheck.ts";
+import { register as keys } from "./cli/keys.ts";
+import { register as queue } from "./cli/queue.ts";
 import { complain, endWhenReaderGoes, EXIT } from "./cli/run.ts";
+import { register as serve } from "./cli/serve.ts";
 import { register as version } from "./cli/version.ts";
 
 /** In the order of the help text. */
-const COMMANDS = [check, config, healthcheck, version];
+const COMMANDS = [serve, check, config, explain, encrypt, keys, queue, demo, healthcheck, version];
 
 /** Runs one command line (without node and script). The exit code goes to process.exitCode; nothing is thrown. */
 export async function main(args: readonly string[]): Promise<void> {
