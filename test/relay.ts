@@ -1,0 +1,151 @@
+// A whole relay for end-to-end tests: configuration, data folder and a real `serve` process, all in a folder of its own.
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const program = fileURLToPath(new URL("../bin/sealpost.js", import.meta.url));
+
+export type Event = { readonly event: string; readonly level: string } & Record<string, unknown>;
+
+export type Relay = {
+  readonly folder: string;
+  readonly configFile: string;
+  /** Of the running process; changes when it is started again. */
+  readonly port: number;
+  readonly webPort: number;
+  readonly metricsPort: number;
+  readonly events: readonly Event[];
+  /** Everything the process wrote on stdout and stderr, for canary hunts. */
+  readonly output: string;
+  readonly process: ChildProcess;
+  /** The first event for which this holds, past ones included; rejects after 30 s. */
+  event(holds: (event: Event) => boolean): Promise<Event>;
+  kill(): Promise<void>;
+  /** Starts the process again on the same folder. */
+  start(): Promise<void>;
+  /** SIGTERM; gives the exit code. */
+  stop(): Promise<number | null>;
+  /** Runs another command with the same configuration. */
+  run(args: readonly string[], input?: Buffer): Promise<{ code: number | null; stdout: Buffer; stderr: string }>;
+  /** Stops the process if it runs and removes the folder. */
+  remove(): Promise<void>;
+};
+
+/**
+ * Starts `sealpost serve`. `yaml` holds the sections that the test is about; listeners get free ports unless it sets them.
+ * `files` are written into the folder first, so that the configuration can name them.
+ */
+export async function startRelay(yaml: string, files: Record<string, Buffer | string> = {}): Promise<Relay> {
+  const folder = mkdtempSync(join(tmpdir(), "sealpost-test-"));
+  const configFile = join(folder, "sealpost.yaml");
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content, { mode: 0o600 });
+  const standard: readonly (readonly [RegExp, string])[] = [
+    [/^hostname:/m, "hostname: relay.example.com"],
+    [/^dataDir:/m, "dataDir: data"],
+    [/^secretKeyFile:/m, "secretKeyFile: secret.key"],
+    [/^outbound:/m, "outbound: { listen: 127.0.0.1:0 }"],
+    [/^web:/m, "web: { listen: 127.0.0.1:0 }"],
+    [/^metrics:/m, "metrics: { listen: 127.0.0.1:0 }"],
+    [/^log:/m, "log: { level: debug }"],
+  ];
+  const own = standard.filter(([section]) => !section.test(yaml)).map(([, text]) => text);
+  writeFileSync(configFile, `${[...own, yaml].join("\n")}\n`);
+  const relay = new RelayProcess(folder, configFile);
+  await relay.start();
+  return relay;
+}
+
+class RelayProcess implements Relay {
+  readonly folder: string;
+  readonly configFile: string;
+  readonly events: Event[] = [];
+  output = "";
+  port = 0;
+  webPort = 0;
+  metricsPort = 0;
+  process!: ChildProcess;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(folder: string, configFile: string) {
+    this.folder = folder;
+    this.configFile = configFile;
+  }
+
+  async start(): Promise<void> {
+    const child = spawn(process.execPath, [program, "serve", "--config", this.configFile], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.process = child;
+    const from = this.events.length;
+    child.stderr.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      this.output += `${line}\n`;
+      this.events.push(JSON.parse(line) as Event);
+      for (const look of this.#waiting) look();
+    });
+    const exited = once(child, "exit").then(([code]) => {
+      throw new Error(`serve ended with ${String(code)}:\n${this.output}`);
+    });
+    exited.catch(() => undefined);
+    const started = await Promise.race([this.event((event) => event.event === "service.started", from), exited]);
+    this.port = started["outbound"] as number;
+    this.webPort = started["web"] as number;
+    this.metricsPort = started["metrics"] as number;
+  }
+
+  event(holds: (event: Event) => boolean, from = 0): Promise<Event> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        const found = this.events.slice(from).find(holds);
+        if (found === undefined) return;
+        clearTimeout(timer);
+        this.#waiting.delete(look);
+        resolve(found);
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.delete(look);
+        reject(new Error(`the event did not come:\n${this.output}`));
+      }, 30_000);
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  async kill(): Promise<void> {
+    const exited = once(this.process, "exit");
+    this.process.kill("SIGKILL");
+    await exited;
+  }
+
+  async stop(): Promise<number | null> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return this.process.exitCode;
+    const exited = once(this.process, "exit");
+    this.process.kill("SIGTERM");
+    await exited;
+    return this.process.exitCode;
+  }
+
+  async run(
+    args: readonly string[],
+    input = Buffer.alloc(0),
+  ): Promise<{ code: number | null; stdout: Buffer; stderr: string }> {
+    const child = spawn(process.execPath, [program, ...args, "--config", this.configFile], { stdio: "pipe" });
+    const stdout: Buffer[] = [];
+    let stderr = "";
+    child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(input);
+    const [code] = (await once(child, "close")) as [number | null];
+    return { code, stdout: Buffer.concat(stdout), stderr };
+  }
+
+  async remove(): Promise<void> {
+    await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
