@@ -13,7 +13,7 @@ export async function logIn(
   protection: Protection,
   withinMs: number,
 ): Promise<void> {
-  const where = "token" in auth ? "the token of upstream.user" : "upstream.passwordFile";
+  const where = "token" in auth ? "upstream.tokenFile" : "upstream.passwordFile";
   if (protection.kind !== "verified" && !isLoopback(connection.peerAddress)) {
     const lack =
       protection.kind === "clear" ? "there is no TLS" : `its certificate is not verified (${protection.why})`;
@@ -62,7 +62,7 @@ async function secretOf(auth: UpstreamAuth): Promise<Secret> {
     return await auth.token();
   } catch (cause) {
     const text = cause instanceof Error ? cause.message : "fault";
-    throw new Unreachable(`gets no login: the token of upstream.user cannot be read: ${text}`, { cause });
+    throw new Unreachable(`gets no login: upstream.tokenFile cannot be read: ${text}`, { cause });
   }
 }
 

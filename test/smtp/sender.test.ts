@@ -111,6 +111,20 @@ test("552 without a status to RCPT means too many recipients and is temporary (R
   expect(shown(result)).toEqual(["bob@b.test delivered 250 2.0.0 queued", "cleo@c.test deferred 552 too many"]);
 });
 
+test("a thousand recipients go in one transaction, each with its own outcome", async () => {
+  const upstream = await newUpstream({
+    reply: ({ line }) => (/RCPT TO:<u\d*7@/.test(line) ? "550 5.1.1 no" : undefined),
+  });
+  const recipients = Array.from({ length: 1000 }, (_, i) => `u${i}@b.test`);
+  const lines = shown(await senderTo(upstream).send(mailTo(recipients)));
+  expect(lines).toEqual(
+    recipients.map((to) =>
+      to.endsWith("7@b.test") ? `${to} refused (5.1.1) 550 5.1.1 no` : `${to} delivered 250 2.0.0 queued`,
+    ),
+  );
+  expect(upstream.transactions[0]?.rcptTo).toHaveLength(900);
+});
+
 test("a message without a reverse-path is sent from <>", async () => {
   const upstream = await newUpstream();
   await senderTo(upstream).send(mailTo(["bob@b.test"], MESSAGE, { reversePath: undefined }));
@@ -200,6 +214,8 @@ test("replies are shown on one line of at most 500 characters, without controls 
 
 test("INVARIANT 3: only what the guard has let through has a type that the sender takes", () => {
   const message = sizedBytes(Buffer.from(MESSAGE));
+  /* eslint-disable @typescript-eslint/no-unsafe-class-instance-assignment --
+     the compiler is what is tested here, and it refuses the same */
   const guarded: Transaction["outgoing"] = new Guarded(message);
   // @ts-expect-error raw bytes are not Guarded
   const raw: Transaction["outgoing"] = message;
@@ -209,6 +225,7 @@ test("INVARIANT 3: only what the guard has let through has a type that the sende
   const unread: Transaction["outgoing"] = new Ciphertext("smime", message, []);
   // @ts-expect-error nor clear text that a rule allows and the guard has not seen
   const unseen: Transaction["outgoing"] = new ApprovedClear(message, "fallback-allow");
+  /* eslint-enable @typescript-eslint/no-unsafe-class-instance-assignment */
   expect([guarded, raw, literal, unread, unseen].map((value) => Guarded.is(value))).toEqual([
     true,
     ...[false, false, false, false],
