@@ -4,7 +4,7 @@ const MAX_TEXT_CHARS = 400;
 
 /** One reply line with CRLF. Characters that could end a line or hide one become spaces. `status` "" for replies without one. */
 export function reply(code: number, status: string, text: string): string {
-  const shown = `${status} ${text}`.replace(/[^\x20-\x7e]+/g, " ").trim();
+  const shown = `${status} ${text}`.replace(/[^\x21-\x7e]+/g, " ").trim();
   return `${code} ${shown.slice(0, MAX_TEXT_CHARS)}\r\n`;
 }
 
