@@ -114,8 +114,9 @@ export class UpstreamConnection {
   /** TLS over this connection, after 220 to STARTTLS. */
   async secure(options: ConnectionOptions, withinMs: number): Promise<void> {
     if (this.#fault) throw this.#fault;
-    // said in clear, possibly by somebody in between, to be read as if it had come through TLS (RFC 3207 6)
-    if (this.#reader.isMidway || this.#replies.length > 0) {
+    // the beginning of a line, said in clear by somebody in between, to be read as if it had come through TLS (RFC 3207 6);
+    // a whole line would be one reply too many and has ended the connection already
+    if (this.#reader.isMidway) {
       const early = new ConnectionFault(
         "garbled",
         "upstream sent octets between its reply to STARTTLS and the handshake",
