@@ -11,10 +11,9 @@ import {
   UnreadableStore,
   type ReadStore,
   type StoreContents,
-  type StoreFault,
 } from "./store-contents.ts";
 
-export type { ReadStore, StoreContents, StoreFault };
+export type { ReadStore, StoreContents };
 
 /**
  * Reads PKCS#7 (DER, BER, PEM, base64), certificates (DER, PEM, base64), BKS, JKS and JCEKS. A broken certificate becomes a

@@ -7,10 +7,8 @@ import { readDistinguishedName } from "./distinguished-name.ts";
 import { readPublicKey, type CertificatePublicKey } from "./public-key.ts";
 import { readSignatureDigest } from "./signature-digest.ts";
 
-export type { CertificatePublicKey, KeyUsage };
-
 /** The largest certificate that is read, in octets of DER. */
-export const MAX_CERTIFICATE_BYTES = 65_536;
+const MAX_CERTIFICATE_BYTES = 65_536;
 
 /** A parsed certificate. Byte fields are DER as in the original; times are milliseconds since 1970. */
 export type Certificate = {

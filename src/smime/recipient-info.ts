@@ -87,15 +87,14 @@ type Curve = {
   readonly openssl: string;
   readonly digest: string;
   readonly scheme: Buffer;
-  readonly pointBytes: number;
 };
 const AES256_WRAP = sequence(oid("2.16.840.1.101.3.4.1.45"));
 const EC_PUBLIC_KEY = sequence(oid("1.2.840.10045.2.1"));
 /** dhSinglePass-stdDH-sha*kdf-scheme, the digest as strong as the curve (RFC 5753 7.1.4). */
 const CURVES: Record<"P-256" | "P-384" | "P-521", Curve> = {
-  "P-256": { openssl: "prime256v1", digest: "sha256", scheme: oid("1.3.132.1.11.1"), pointBytes: 65 },
-  "P-384": { openssl: "secp384r1", digest: "sha384", scheme: oid("1.3.132.1.11.2"), pointBytes: 97 },
-  "P-521": { openssl: "secp521r1", digest: "sha512", scheme: oid("1.3.132.1.11.3"), pointBytes: 133 },
+  "P-256": { openssl: "prime256v1", digest: "sha256", scheme: oid("1.3.132.1.11.1") },
+  "P-384": { openssl: "secp384r1", digest: "sha384", scheme: oid("1.3.132.1.11.2") },
+  "P-521": { openssl: "secp521r1", digest: "sha512", scheme: oid("1.3.132.1.11.3") },
 };
 /** ECC-CMS-SharedInfo without ukm: the wrap algorithm and the 256 bits it takes (RFC 5753 7.2). */
 const SHARED_INFO = sequence(AES256_WRAP, der(0xa2, octetString(Buffer.of(0, 0, 1, 0))));
@@ -105,8 +104,7 @@ const WRAP_IV = Buffer.alloc(8, 0xa6);
 
 /** KeyAgreeRecipientInfo with an ephemeral key for each message (RFC 5753 3.1). */
 function keyAgreementInfo(certificate: Certificate, curve: Curve): RecipientInfo {
-  // uncompressed whatever the certificate says: the tail of a re-exported SubjectPublicKeyInfo is the point
-  const point = publicKeyOf(certificate).export({ format: "der", type: "spki" }).subarray(-curve.pointBytes);
+  const point = wholePoint(publicKeyOf(certificate));
   const reader = issuerAndSerialNumber(certificate);
   const algorithm = sequence(curve.scheme, AES256_WRAP);
   return {
@@ -129,4 +127,10 @@ function keyAgreementInfo(certificate: Certificate, curve: Curve): RecipientInfo
       );
     },
   };
+}
+
+/** The point uncompressed, whichever form the certificate has it in. */
+function wholePoint(key: KeyObject): Buffer {
+  const { x = "", y = "" } = key.export({ format: "jwk" });
+  return Buffer.concat([Buffer.of(4), Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]);
 }

@@ -23,7 +23,9 @@ export type StoreContents = ReadStore | { readonly kind: "unreadable"; readonly 
 export class UnreadableStore extends Error {}
 
 export const MAX_STORE_BYTES = 64 * 1024 * 1024;
-export const MAX_ENTRIES = 100_000;
+const MAX_ENTRIES = 100_000;
+/** A file with more broken entries than this is no store of certificates; each costs more time than a good one. */
+const MAX_FAULTS = 1000;
 
 /** Takes the entries of a store one by one, so that a broken one never hides its neighbours. */
 export class StoreEntries {
@@ -39,13 +41,13 @@ export class StoreEntries {
       this.certificates.push(parseCertificate(der));
     } catch (cause) {
       if (!(cause instanceof Malformed)) throw cause;
-      this.faults.push({ entry, reason: cause.message });
+      this.#fault(entry, cause.message);
     }
   }
 
   addFault(entry: string, reason: string): void {
     this.#claim();
-    this.faults.push({ entry, reason });
+    this.#fault(entry, reason);
   }
 
   /** The bytes of a private key are not looked at. */
@@ -65,6 +67,13 @@ export class StoreEntries {
     }
     if (this.certificates.length === 0) notes.push("holds no certificate");
     return { kind: "store", format, certificates: this.certificates, faults: this.faults, notes: [...new Set(notes)] };
+  }
+
+  #fault(entry: string, reason: string): void {
+    if (this.faults.length >= MAX_FAULTS) {
+      throw new UnreadableStore(`this file has more than ${MAX_FAULTS} broken entries, the first: ${reason}`);
+    }
+    this.faults.push({ entry, reason });
   }
 
   #claim(): void {

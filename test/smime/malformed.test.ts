@@ -137,10 +137,28 @@ describe("bombs", () => {
     expect(readCertificateStore(bytes)).toMatchObject({ kind: "store", certificates: [] });
   });
 
-  test("a bundle of 100,001 entries is refused", () => {
-    const entries = Buffer.alloc(100_001 * 2, Buffer.of(0x30, 0x00));
-    const contents = readCertificateStore(p7b(entries));
-    expect(contents).toMatchObject({ reason: "this file has more than 100000 certificates; split it" });
+  test("a bundle of a hundred thousand broken entries is refused at once", () => {
+    const contents = timed(() => readCertificateStore(p7b(Buffer.alloc(200_000, Buffer.of(0x30, 0x00)))));
+    expect(contents).toMatchObject({
+      reason: expect.stringMatching(/^this file has more than 1000 broken entries, the first: /) as string,
+    });
+  });
+
+  test("a bundle of 100,000 certificates is read, one of 100,001 is refused", () => {
+    const algorithm = sequence(oid("1.2.840.113549.1.1.11"));
+    const time = der(0x17, Buffer.from("260101000000Z"));
+    const rsa = sequence(Buffer.of(2, 1, 0x7f), Buffer.of(2, 1, 3));
+    const spki = sequence(sequence(oid("1.2.840.113549.1.1.1")), der(0x03, Buffer.of(0), rsa));
+    const names = [sequence(), sequence(time, time), sequence()];
+    const smallest = sequence(
+      sequence(Buffer.of(2, 1, 1), algorithm, ...names, spki),
+      algorithm,
+      der(0x03, Buffer.of(0)),
+    );
+    const bundle = (count: number) => readCertificateStore(p7b(Buffer.alloc(count * smallest.length, smallest)));
+    const whole = bundle(100_000);
+    expect(whole.kind === "store" && whole.certificates.length).toBe(100_000);
+    expect(bundle(100_001)).toMatchObject({ reason: "this file has more than 100000 certificates; split it" });
   });
 
   test("a file above 64 MiB is refused before it is looked at", () => {
