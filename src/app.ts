@@ -219,7 +219,7 @@ async function keepHouse(
   signal: AbortSignal,
 ): Promise<void> {
   let lastChange = await store.changes.latest();
-  for (let tick = 1; !signal.aborted; tick++) {
+  for (let tick = 1; ; tick++) {
     await clock.sleep(HOUSEKEEPING_MS, signal);
     if (signal.aborted) return;
     try {

@@ -36,8 +36,8 @@ export async function makeSmimeReader(address: string, now: number): Promise<Smi
   certificate.notAfter.value = new Date(now + DAY_MS);
   const names = new pkijs.GeneralNames({ names: [new pkijs.GeneralName({ type: 1, value: address })] });
   certificate.extensions = [new pkijs.Extension({ extnID: "2.5.29.17", extnValue: names.toSchema().toBER() })];
-  await certificate.subjectPublicKeyInfo.importKey(pair.publicKey as CryptoKey);
-  await certificate.sign(pair.privateKey as CryptoKey, "SHA-256");
+  await certificate.subjectPublicKeyInfo.importKey(pair.publicKey);
+  await certificate.sign(pair.privateKey, "SHA-256");
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", pair.privateKey));
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
   const der = Buffer.from(certificate.toSchema(true).toBER());

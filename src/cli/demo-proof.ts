@@ -45,11 +45,11 @@ export async function openPgp(message: Buffer, reader: PgpReader, folder: string
   if (isImported) await tried("gpgconf", ["--homedir", home, "--kill", "all"]);
   if (said !== undefined) return { by: "gpg --decrypt", text: said };
   const decryptionKeys = await openpgp.readPrivateKey({ armoredKey: reader.privateArmored });
-  const { data } = await openpgp.decrypt({
+  const decrypted = await openpgp.decrypt({
     message: await openpgp.readMessage({ armoredMessage: armored }),
     decryptionKeys,
   });
-  return { by: "OpenPGP.js", text: data };
+  return { by: "OpenPGP.js", text: String(decrypted.data) };
 }
 
 /** What a program prints, or undefined when it is not there or fails. */

@@ -20,16 +20,20 @@ export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & Runn
       case "delivered":
         metrics.deliveries.labels("delivered").inc();
         if (before === "held") log.event("delivery.released", facts);
-        return log.event("delivery.delivered", facts);
+        log.event("delivery.delivered", facts);
+        break;
       case "failed":
         metrics.deliveries.labels("failed").inc();
-        return log.event("delivery.failed", facts);
+        log.event("delivery.failed", facts);
+        break;
       case "held":
         // a look at a held recipient that changes nothing is not news
-        return before === "held" && attempt.result === "no-key" ? undefined : log.event("delivery.held", facts);
+        if (before !== "held" || attempt.result !== "no-key") log.event("delivery.held", facts);
+        break;
       case "queued":
         metrics.deliveries.labels("deferred").inc();
-        return log.event("delivery.deferred", facts);
+        log.event("delivery.deferred", facts);
+        break;
     }
   };
   return {

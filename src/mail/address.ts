@@ -22,7 +22,7 @@ const ASCII_DOT_STRING = /^[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9#$&'*+/=?
 // atext of RFC 6531 3.3: any code point beyond ASCII, but none that is invisible, a control or a separator
 const UTF8_DOT_STRING =
   /^(?:[A-Za-z0-9#$&'*+/=?^_`{|}~-]|[^\p{ASCII}])+(?:\.(?:[A-Za-z0-9#$&'*+/=?^_`{|}~-]|[^\p{ASCII}])+)*$/u;
-// eslint-disable-next-line no-misleading-character-class
+
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Z}]/u;
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 

@@ -79,8 +79,7 @@ async function proveCiphertext(message: Sized, plan: CiphertextPlan): Promise<Si
   }
   const checked = proveRegion(message, head, region);
   if (!isWhole) return checked;
-  for await (const chunk of proveRegion(sizedBytes(head), head, region).chunks()) void chunk;
-  return sizedBytes(head);
+  return sizedBytes(await collect(proveRegion(sizedBytes(head), head, region)));
 }
 
 function proveOuterHeader(header: HeaderSection, plan: CiphertextPlan): void {

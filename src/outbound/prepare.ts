@@ -96,11 +96,7 @@ function waiting({ recipient, decision }: Decided): NotSent[] {
   return isSent ? [] : [{ recipient, treatment, holdMs: policy.holdMs }];
 }
 
-function encryptedShipments<K extends "smime" | "pgp">(
-  load: Load,
-  decided: readonly Decided[],
-  kind: K,
-): Promise<Made>[] {
+function encryptedShipments(load: Load, decided: readonly Decided[], kind: "smime" | "pgp"): Promise<Made>[] {
   const members = decided.flatMap(({ recipient, decision }): Member<RecipientKey>[] => {
     const { treatment, policy } = decision;
     if (treatment.kind !== kind) return [];

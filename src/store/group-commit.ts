@@ -56,7 +56,7 @@ export function groupCommit(sqlite: DatabaseSync, beforeCommit: () => void): Gro
   return {
     run<T>(step: () => T) {
       return new Promise<T>((resolve, reject) => {
-        pending.push({ step, resolve: resolve as (value: unknown) => void, reject });
+        pending.push({ step, resolve: resolve, reject });
         flushing ??= flush();
       });
     },
