@@ -10,6 +10,8 @@ import { readerId } from "../smime/recipient-info.ts";
 /** Larger messages are not examined: they are encrypted once more, which is always safe. */
 const MAX_EXAMINED_BYTES = 32 * 1024 * 1024;
 
+const AES = "2.16.840.1.101.3.4.1.";
+
 export type Encrypted = { readonly kind: "smime" | "pgp"; readonly readerIds: readonly string[] };
 
 /**
@@ -65,7 +67,9 @@ function smimeReaders(header: HeaderSection, body: Buffer): Encrypted | undefine
   const encoding = fieldsNamed(header, "content-transfer-encoding").map(fieldValue).join(",").toLowerCase();
   const cms = encoding === "base64" ? strictBase64(body) : encoding === "binary" ? body : undefined;
   if (cms === undefined || !isWholeEnveloped(cms)) return undefined;
-  return { kind: "smime", readerIds: readEnvelopedShape(cms).readerIds };
+  const { readerIds, contentEncryption } = readEnvelopedShape(cms);
+  // what was encrypted with something older than AES is encrypted once more
+  return contentEncryption.startsWith(AES) ? { kind: "smime", readerIds } : undefined;
 }
 
 function pgpReaders(type: string, body: Buffer): Encrypted | undefined {

@@ -72,6 +72,10 @@ export function keyStoreFile<K extends RecipientKey>(
       const reading = await read(await contentOf(file), now());
       seen = mark;
       if (reading.kind === "unreadable") throw new Error(reading.reason);
+      // an empty store is one; a file of which nothing can be read is not
+      if (reading.keys.length === 0 && reading.faults[0] !== undefined) {
+        throw new Error(`nothing in it can be read: ${reading.faults[0].entry}: ${reading.faults[0].reason}`);
+      }
       loaded = {
         byAddress: byAddress(reading.keys),
         count: reading.keys.length,
