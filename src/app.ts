@@ -14,15 +14,12 @@ import { listenerLog } from "./smtp/listener-log.ts";
 import { createSender, type Sender } from "./smtp/sender.ts";
 import { openStore, type Store } from "./store/open.ts";
 import { takeServeLock } from "./store/serve-lock.ts";
+import { collect, keepHouse, readiness } from "./app-house.ts";
 import { upstreamSettings } from "./app-upstream.ts";
-import { openMetrics, openWeb, type HttpServer, type Readiness } from "./web/server.ts";
+import { openMetrics, openWeb, type HttpServer } from "./web/server.ts";
 
 /** How long running transactions may take at the end, in ms. */
 const DRAIN_MS = 25_000;
-const HOUSEKEEPING_MS = 1_000;
-/** In rounds of housekeeping. */
-const STORE_CHECK_EVERY = 2;
-const PRUNE_EVERY = 600;
 
 /** What a reload cannot change, by top-level key. */
 const FIXED = ["hostname", "dataDir", "database", "secretKeyFile", "web", "metrics", "log"] as const;
@@ -209,68 +206,4 @@ function pinned(settings: Settings, port: number): Settings {
   return outbound.listen.port === 0
     ? { ...settings, outbound: { ...outbound, listen: { ...outbound.listen, port } } }
     : settings;
-}
-
-/** Notices changed key stores and what other processes did, and lets held mail look for its key again. */
-async function keepHouse(
-  store: Store,
-  current: () => Delivery,
-  { log, clock }: Parts,
-  signal: AbortSignal,
-): Promise<void> {
-  let lastChange = await store.changes.latest();
-  for (let tick = 1; ; tick++) {
-    await clock.sleep(HOUSEKEEPING_MS, signal);
-    if (signal.aborted) return;
-    try {
-      const { keyStores, runner } = current();
-      const changes = await store.changes.since(lastChange);
-      lastChange = changes.at(-1)?.id ?? lastChange;
-      const addressKeys = changes.flatMap((change) => change.addressKey ?? []);
-      if (addressKeys.length > 0) await store.spool.wakeHeld(clock.now(), addressKeys);
-      if (tick % STORE_CHECK_EVERY === 0) {
-        const isChanged = (await Promise.all([keyStores.smime?.refresh(), keyStores.pgp?.refresh()])).includes(true);
-        if (isChanged) await store.spool.wakeHeld(clock.now());
-      }
-      if (changes.length > 0) runner.wake();
-      if (tick % PRUNE_EVERY === 0) await store.prune();
-    } catch (cause) {
-      log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
-    }
-  }
-}
-
-async function readiness(store: Store, { keyStores, sender }: Delivery, isListening: boolean): Promise<Readiness> {
-  const written = await store.checkWritable().then(
-    () => ({ ok: true, detail: "writable" }),
-    (cause: unknown) => ({ ok: false, detail: cause instanceof Error ? cause.message : String(cause) }),
-  );
-  const sources = Object.entries(keyStores).flatMap(([kind, store]) =>
-    store === undefined
-      ? []
-      : [
-          [
-            `keystore (${kind})`,
-            { ok: store.fault === undefined, detail: store.fault?.message ?? "readable" },
-          ] as const,
-        ],
-  );
-  return {
-    isReady: written.ok && isListening,
-    store: written,
-    listeners: { outbound: isListening },
-    upstream: {
-      ok: sender.isUp ?? null,
-      detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
-    },
-    sources: Object.fromEntries(sources),
-  };
-}
-
-async function collect(store: Store, metrics: Metrics, clock: Clock): Promise<void> {
-  const { states, oldestAcceptedAt } = await store.spool.counts();
-  for (const [state, count] of Object.entries(states)) metrics.queueRecipients.labels(state).set(count);
-  metrics.queueOldestAge.set(oldestAcceptedAt === undefined ? 0 : (clock.now() - oldestAcceptedAt) / 1000);
-  metrics.personalKeys.reset();
-  for (const { key, origin } of await store.personalKeys.list()) metrics.personalKeys.labels(key.kind, origin).inc();
 }

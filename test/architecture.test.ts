@@ -11,6 +11,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["main.ts"],
   ["cli"],
   ["app.ts"],
+  ["app-house.ts"],
   ["app-keys.ts", "app-upstream.ts"],
   ["web"],
   ["admin", "delivery"],

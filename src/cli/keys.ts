@@ -99,7 +99,7 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
       );
     }
     for (const key of fit) await personalKeys.add(mailbox, key, "upload", now);
-    await changes.announce("keys", mailbox.key);
+    await changes.announce("key.uploaded", mailbox.address);
     if (options.json === true) printJson(fit.map((key) => ({ kind: key.kind, fingerprint: key.fingerprint })));
     else for (const key of fit) printLine(`${key.kind} ${key.fingerprint} is used for ${mailbox.address} from now on`);
     return EXIT.ok;
@@ -112,7 +112,7 @@ function remove(address: string, fingerprint: string | undefined, options: Commo
     if (mailbox === undefined) return EXIT.usage;
     const removed = await personalKeys.remove(mailbox, fingerprint?.toLowerCase().replace(/[:\s]/g, ""));
     if (removed.length === 0) return none(address);
-    await changes.announce("keys", mailbox.key);
+    await changes.announce("key.removed", mailbox.address);
     print(removed, options, settings);
     return EXIT.ok;
   });

@@ -18,6 +18,7 @@ const FIRST = [
      reverse_path TEXT NOT NULL, smtp_utf8 INTEGER NOT NULL, is_8bit INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
      size INTEGER NOT NULL, in_file INTEGER NOT NULL, due_at INTEGER, finished_at INTEGER) STRICT`,
   "CREATE INDEX messages_due ON messages (due_at, seq) WHERE due_at IS NOT NULL",
+  "CREATE INDEX messages_waiting ON messages (accepted_at) WHERE due_at IS NOT NULL",
   "CREATE INDEX messages_finished ON messages (finished_at) WHERE finished_at IS NOT NULL",
   // apart from messages: an UPDATE writes its whole row again, and a body is large
   "CREATE TABLE bodies (seq INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, sealed BLOB NOT NULL) STRICT",
@@ -31,7 +32,7 @@ const FIRST = [
   `CREATE TABLE personal_keys (address_key TEXT NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL,
      address TEXT NOT NULL, origin TEXT NOT NULL, bytes BLOB NOT NULL, added_at INTEGER NOT NULL,
      PRIMARY KEY (address_key, kind, fingerprint)) STRICT, WITHOUT ROWID`,
-  "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, address_key TEXT, at INTEGER NOT NULL) STRICT",
+  "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, address TEXT, at INTEGER NOT NULL) STRICT",
 ];
 
 /** Brings the schema up to date. Throws when the database was written by a newer version. */

@@ -16,7 +16,7 @@ export type Tables = {
     bytes: Uint8Array;
     added_at: number;
   };
-  changes: { id: Generated<number>; what: string; address_key: string | null; at: number };
+  changes: { id: Generated<number>; what: string; address: string | null; at: number };
 };
 
 export type MessageRow = {

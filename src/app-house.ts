@@ -1,0 +1,98 @@
+// Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
+import type { KeyParts } from "./app-keys.ts";
+import type { Clock } from "./clock.ts";
+import type { Runner } from "./delivery/runner.ts";
+import { notAfter } from "./keys/fitness.ts";
+import type { Log } from "./log.ts";
+import { mailbox } from "./mail/address.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Sender } from "./smtp/sender.ts";
+import type { Store } from "./store/open.ts";
+import type { Readiness } from "./web/server.ts";
+
+const HOUSEKEEPING_MS = 1_000;
+/** In rounds of housekeeping. */
+const STORE_CHECK_EVERY = 2;
+const PRUNE_EVERY = 600;
+const EXPIRING_DAYS = [7, 30];
+
+/** The parts in use now; a reload replaces them. */
+type InUse = KeyParts & { readonly sender: Sender; readonly runner: Runner };
+
+/** Notices changed key stores and what other processes did, and lets held mail look for its key again. */
+export async function keepHouse(
+  store: Store,
+  current: () => InUse,
+  { log, clock }: { readonly log: Log; readonly clock: Clock },
+  signal: AbortSignal,
+): Promise<void> {
+  let lastChange = await store.changes.latest();
+  for (let tick = 1; ; tick++) {
+    await clock.sleep(HOUSEKEEPING_MS, signal);
+    if (signal.aborted) return;
+    try {
+      const { keyStores, runner } = current();
+      const changes = await store.changes.since(lastChange);
+      lastChange = changes.at(-1)?.id ?? lastChange;
+      const changed = changes.flatMap(({ address }) => (address === undefined ? [] : [mailbox(address)]));
+      for (const { what, address } of changes)
+        log.event(what, { recipient: address === undefined ? undefined : mailbox(address) });
+      // with plusAddress "strip" the key of ann@ may serve ann+jira@ too: then every held mail looks again
+      const isExact = current().treatment.plusAddress === "exact";
+      if (changed.length > 0)
+        await store.spool.wakeHeld(clock.now(), isExact ? changed.map(({ key }) => key) : undefined);
+      if (tick % STORE_CHECK_EVERY === 0) {
+        const isChanged = (await Promise.all([keyStores.smime?.refresh(), keyStores.pgp?.refresh()])).includes(true);
+        if (isChanged) await store.spool.wakeHeld(clock.now());
+      }
+      if (changes.length > 0) runner.wake();
+      if (tick % PRUNE_EVERY === 0) await store.prune();
+    } catch (cause) {
+      log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
+    }
+  }
+}
+
+/** What /readyz says. */
+export async function readiness(store: Store, { keyStores, sender }: InUse, isListening: boolean): Promise<Readiness> {
+  const written = await store.checkWritable().then(
+    () => ({ ok: true, detail: "writable" }),
+    (cause: unknown) => ({ ok: false, detail: cause instanceof Error ? cause.message : String(cause) }),
+  );
+  const sources = Object.entries(keyStores).flatMap(([kind, store]) =>
+    store === undefined
+      ? []
+      : [
+          [
+            `keystore (${kind})`,
+            { ok: store.fault === undefined, detail: store.fault?.message ?? "readable" },
+          ] as const,
+        ],
+  );
+  return {
+    isReady: written.ok && isListening,
+    store: written,
+    listeners: { outbound: isListening },
+    upstream: {
+      ok: sender.isUp ?? null,
+      detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
+    },
+    sources: Object.fromEntries(sources),
+  };
+}
+
+/** Sets the gauges that nothing else keeps up to date. */
+export async function collect(store: Store, metrics: Metrics, clock: Clock): Promise<void> {
+  const { states, oldestAcceptedAt } = await store.spool.counts();
+  for (const [state, count] of Object.entries(states)) metrics.queueRecipients.labels(state).set(count);
+  metrics.queueOldestAge.set(oldestAcceptedAt === undefined ? 0 : (clock.now() - oldestAcceptedAt) / 1000);
+  metrics.personalKeys.reset();
+  const keys = await store.personalKeys.list();
+  for (const { key, origin } of keys) metrics.personalKeys.labels(key.kind, origin).inc();
+  for (const days of EXPIRING_DAYS) {
+    const end = clock.now() + days * 86_400_000;
+    metrics.personalKeysExpiring
+      .labels(String(days))
+      .set(keys.filter(({ key }) => (notAfter(key) ?? Infinity) <= end).length);
+  }
+}
