@@ -1,0 +1,149 @@
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { RecipientKey } from "../../src/keys/recipient-key.ts";
+import { mailbox } from "../../src/mail/address.ts";
+import { keyStoreFile, type StoreReader } from "../../src/sources/key-store-file.ts";
+import { certificateReader, keyringReader } from "../../src/sources/key-store-readers.ts";
+import { readOfferedKeys } from "../../src/sources/offered-keys.ts";
+import { fixture, fixtureBytes } from "../fixtures.ts";
+import { FIXTURE_TIME } from "../keys-of.ts";
+
+const never = new AbortController().signal;
+let folder = "";
+let told: string[] = [];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "sealpost-store-"));
+  told = [];
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function store<K extends RecipientKey>(file: string, kind: K["kind"], read: StoreReader<K>) {
+  const observe = {
+    loaded: (_file: string, _kind: string, format: string, count: number) =>
+      void told.push(`loaded ${format} ${count}`),
+    failed: (_file: string, _kind: string, cause: Error) => void told.push(`failed ${cause.message}`),
+  };
+  return keyStoreFile<K>(file, kind, "smime.keyStore.file", read, observe, () => FIXTURE_TIME);
+}
+const certificates = (file: string) => store(file, "smime", certificateReader(undefined));
+const fingerprints = async (source: ReturnType<typeof certificates>, address: string) => {
+  const answer = await source.find(mailbox(address), never);
+  return answer.kind === "found" ? answer.value.length : answer.kind;
+};
+
+describe("every format of store that the fixtures hold", () => {
+  test.each([["smime/bundles/all.p7b"], ["smime/bundles/all-pem-crlf.p7b"], ["smime/bundles/all.b64"]])(
+    "%s: all certificates of alice are found",
+    async (name) => {
+      const count = await fingerprints(certificates(fixture(name)), "alice@example.com");
+      expect(count).toBeGreaterThanOrEqual(4);
+    },
+  );
+
+  test.each([
+    "pgp/all.asc",
+    "pgp/concat.asc",
+    "pgp/concat-crlf.asc",
+    "pgp/all.gpg",
+    "pgp/pubring.kbx",
+    "pgp/pubring-legacy.gpg",
+  ])("%s: both keys of alice and the one of jörg are found", async (name) => {
+    const source = store(fixture(name), "pgp", keyringReader);
+    const alice = await source.find(mailbox("alice@example.com"), never);
+    expect(alice.kind === "found" && alice.value.length).toBe(2);
+    expect((await source.find(mailbox("jörg@bücher.example"), never)).kind).toBe("found");
+    expect((await source.find(mailbox("ob@example.com"), never)).kind).toBe("absent");
+  });
+
+  test("a keybox is a store of certificates too", async () => {
+    const source = certificates(fixture("pgp/pubring-deleted-and-x509.kbx"));
+    expect((await source.probe(never)).detail).toContain("4 keys");
+  });
+});
+
+describe("a store that changes", () => {
+  const write = (name: string) => {
+    writeFileSync(join(folder, "next"), fixtureBytes(name));
+    renameSync(join(folder, "next"), join(folder, "store"));
+  };
+
+  test("a changed file is picked up, an unchanged one is not read again", async () => {
+    write("smime/certs/alice.pem");
+    const source = certificates(join(folder, "store"));
+    expect(await fingerprints(source, "bob@example.com")).toBe("absent");
+    expect(await source.refresh()).toBe(false);
+    write("smime/certs/bob.pem");
+    expect(await source.refresh()).toBe(true);
+    expect(await fingerprints(source, "bob@example.com")).toBe(1);
+    expect(await fingerprints(source, "alice@example.com")).toBe("absent");
+    expect(told).toHaveLength(2);
+  });
+
+  test("one that breaks keeps the last good set, and says so once", async () => {
+    write("smime/certs/alice.pem");
+    const source = certificates(join(folder, "store"));
+    await source.refresh();
+    for (const broken of ["keystores/certs-uber.ks", "keystores/certs-bcfks.ks"]) {
+      write(broken);
+      expect(await source.refresh()).toBe(false);
+      await source.refresh();
+      expect(source.fault?.message).toContain("see smime.keyStore.file");
+      expect(await fingerprints(source, "alice@example.com")).toBe(1);
+    }
+    rmSync(join(folder, "store"));
+    await source.refresh();
+    expect(await fingerprints(source, "alice@example.com")).toBe(1);
+    expect(told.filter((line) => line.startsWith("failed"))).toHaveLength(3);
+    write("smime/certs/bob.pem");
+    expect(await source.refresh()).toBe(true);
+    expect(source.fault).toBeUndefined();
+  });
+
+  test("one that was never good has failed: nobody is without a key because of it", async () => {
+    const source = certificates(join(folder, "missing"));
+    const answer = await source.find(mailbox("alice@example.com"), never);
+    expect(answer.kind === "failed" && answer.cause.message).toMatch(
+      /missing cannot be used: ENOENT.*; see smime\.keyStore\.file/,
+    );
+    expect(await source.probe(never)).toMatchObject({ ok: false });
+  });
+
+  test.each([
+    ["an empty file", Buffer.alloc(0)],
+    ["half a bundle", fixtureBytes("smime/bundles/all.p7b").subarray(0, 9_000)],
+    ["a page of a web server", Buffer.from("<html><body>not found</body></html>")],
+  ])("%s is a failure, not an empty store", async (_, bytes) => {
+    writeFileSync(join(folder, "store"), bytes);
+    expect((await certificates(join(folder, "store")).find(mailbox("alice@example.com"), never)).kind).toBe("failed");
+  });
+
+  test("a folder is refused", async () => {
+    const answer = await certificates(folder).find(mailbox("alice@example.com"), never);
+    expect(answer.kind === "failed" && answer.cause.message).toContain("not a regular file");
+  });
+});
+
+describe("what somebody hands over as a key", () => {
+  const offered = async (bytes: Buffer) => {
+    const answer = await readOfferedKeys(bytes, FIXTURE_TIME);
+    return "refused" in answer ? answer.refused : answer.keys.map((key) => key.kind);
+  };
+  test.each(["smime/keys/alice.key", "pgp/alice-secret.asc", "pgp/all-secret.asc"])(
+    "a private key is refused: %s",
+    async (name) => {
+      expect(await offered(fixtureBytes(name))).toMatch(/private|secret/);
+    },
+  );
+  test("a PKCS#12 is refused", async () =>
+    expect(await offered(fixtureBytes("smime/p12/alice.p12"))).toContain("PKCS#12"));
+  test("certificates and keys of every form are taken", async () => {
+    expect(await offered(fixtureBytes("smime/certs/alice.pem"))).toEqual(["smime"]);
+    expect(await offered(fixtureBytes("smime/certs/alice.der"))).toEqual(["smime"]);
+    expect(await offered(fixtureBytes("pgp/bob.gpg"))).toEqual(["pgp"]);
+    expect(await offered(fixtureBytes("pgp/alice-two-keys.asc"))).toEqual(["pgp", "pgp"]);
+  });
+  test("anything else gets a sentence", async () =>
+    expect(typeof (await offered(Buffer.from("hello")))).toBe("string"));
+});
