@@ -7,7 +7,7 @@ import { addCommand, EXIT, printable, printJson, printLine, run, withSettings, t
 const DEADLINE_MS = 5_000;
 const MAX_DETAIL = 500;
 
-export type Health = { readonly endpoint: string; readonly ok: boolean; readonly detail: string };
+type Health = { readonly endpoint: string; readonly ok: boolean; readonly detail: string };
 
 export function register(program: Command): void {
   addCommand(program, "healthcheck", "ask the running relay whether it lives and is ready").action(

@@ -1,4 +1,5 @@
 // Run: what all commands share: options, settings, output for people and programs, exit codes.
+import { inspect } from "node:util";
 import type { Command } from "commander";
 import { faultLine } from "../config/fault.ts";
 import { readConfiguration, type Configuration } from "../config/read.ts";
@@ -68,9 +69,9 @@ export function withSettings(
   return withConfiguration(options, ({ settings }) => command(settings));
 }
 
-/** Writes an error with its causes as one sentence to stderr. */
+/** Writes an error with its causes to stderr, as one sentence or with stacks. */
 export function complain(error: unknown, withStack: boolean): void {
-  process.stderr.write(`sealpost: ${withStack && error instanceof Error ? (error.stack ?? "") : sentence(error)}\n`);
+  process.stderr.write(`sealpost: ${withStack ? inspect(error) : sentence(error)}\n`);
 }
 
 function sentence(error: unknown): string {

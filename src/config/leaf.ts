@@ -82,7 +82,7 @@ export function decimal(least: number, most: number) {
 }
 
 /** The kind of a value in the words of a YAML file. */
-export function kindOf(given: unknown): string {
+function kindOf(given: unknown): string {
   if (given === null) return "empty";
   if (Array.isArray(given)) return "a list";
   switch (typeof given) {

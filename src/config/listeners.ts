@@ -9,7 +9,7 @@ import { addressOrDomain, host, listen, network } from "./places.ts";
 export const port = () => whole(1, 65_535);
 
 /** TLS of a listener. */
-export function listenerTls() {
+function listenerTls() {
   const cert = "PEM file with the certificate of this listener and its chain.";
   const key = "PEM file with the private key of that certificate.";
   const mode =

@@ -45,11 +45,11 @@ export function readConfiguration({ path, env }: { path?: string | undefined; en
   const yaml = readYaml(content.bytes.toString("utf8"));
   for (const { line, column, path, message } of yaml.faults)
     faults.push({ place: { file, line, column }, path: pathText(path), message });
+  if (yaml.value === undefined) return refused(faults);
   if (yaml.value !== null && !isTree(yaml.value))
-    faults.push(atStart("must be a mapping of settings, such as upstream:"));
-  if (yaml.faults.length > 0) return refused(faults);
+    return refused([...faults, atStart("must be a mapping of settings, such as upstream:")]);
 
-  const given = isTree(yaml.value) ? yaml.value : emptyTree();
+  const given = yaml.value ?? emptyTree();
   for (const { path, value } of environment.overrides) setValueAt(given, path, value);
   const place = placeFinder(file, yaml, environment.overrides);
   const checked = check(given, place);

@@ -1,5 +1,5 @@
 // YAML text: a YAML 1.2 document as a plain tree that knows where everything in it stands.
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Node } from "yaml";
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type ErrorCode, type Node } from "yaml";
 import type { Path } from "./fault.ts";
 import { emptyTree } from "./value-at.ts";
 
@@ -16,10 +16,11 @@ const STRICT = {
   prettyErrors: false,
 } as const;
 
-export type Position = { readonly line: number; readonly column: number };
-export type YamlFault = Position & { readonly path: Path; readonly message: string };
+type Position = { readonly line: number; readonly column: number };
+type YamlFault = Position & { readonly path: Path; readonly message: string };
 
 export type YamlText = {
+  /** Undefined when the text is broken; null when it is empty. */
   readonly value: unknown;
   readonly faults: readonly YamlFault[];
   /** Where the value (or, with "key", the key) at this path stands; the nearest thing above it when it is not there. */
@@ -47,16 +48,13 @@ export function readYaml(text: string): YamlText {
   };
   const fault = (offset: number, path: Path, message: string) => faults.push({ ...at(offset), path, message });
 
-  let document: ReturnType<typeof parseDocument>;
-  try {
-    document = parseDocument(text, { ...STRICT, lineCounter: lines });
-  } catch (cause) {
-    // the parser is recursive: brackets nested a hundred thousand deep end its stack
-    if (!(cause instanceof RangeError)) throw cause;
-    return { value: undefined, faults: [{ line: 1, column: 1, path: [], message: TOO_DEEP }], position };
-  }
-  for (const { pos, code, message } of [...document.errors, ...document.warnings].slice(0, MAX_FAULTS))
-    fault(pos[0], [], code === "DUPLICATE_KEY" ? "this key is given twice; keep one" : sentence(message));
+  const document = parseDocument(text, { ...STRICT, lineCounter: lines });
+  const broken = document.errors.filter(({ code }) => code !== "DUPLICATE_KEY");
+  // a stack that ended makes every closing bracket a fault of its own
+  const tooDeep = broken.filter(({ code }) => code === "RESOURCE_EXHAUSTION").slice(0, 1);
+  const errors = tooDeep.length > 0 ? tooDeep : [...broken, ...document.warnings].slice(0, MAX_FAULTS);
+  for (const { pos, code, message } of errors) fault(pos[0], [], explained(code, message));
+  if (broken.length > 0) return { value: undefined, faults, position };
 
   let nodes = 0;
   let aliases = 0;
@@ -95,14 +93,20 @@ export function readYaml(text: string): YamlText {
     }
     return isScalar(node) ? node.value : null;
   };
-  return { value: plain(document.contents, []), faults, position };
+  const value = plain(document.contents, []);
+  for (const { pos } of document.errors) {
+    const [path] = [...offsets].find(([, { key }]) => key === pos[0]) ?? [];
+    if (path !== undefined) fault(pos[0], JSON.parse(path) as Path, "given twice; keep one");
+  }
+  return { value, faults, position };
 }
 
 const TOO_DEEP = "nested too deep or too large for a configuration";
 const both = (offset: number): Offsets => ({ key: offset, value: offset });
 
-/** The parser's own message in our form: first letter small, no full stop, one line. */
-function sentence(message: string): string {
+/** What the parser found, in our words; its own messages with a small first letter, without full stop, in one line. */
+function explained(code: ErrorCode, message: string): string {
+  if (code === "RESOURCE_EXHAUSTION") return TOO_DEEP;
   const line = message.split("\n")[0] ?? message;
   return `not valid YAML: ${line.charAt(0).toLowerCase()}${line.slice(1).replace(/\.$/, "")}`;
 }
