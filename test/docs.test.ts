@@ -13,7 +13,7 @@ test("every log event is documented, and every documented event exists", () => {
   expect(documented.filter((name) => name !== "log.addresses").sort()).toEqual(Object.keys(EVENT_LEVELS).sort());
 });
 
-test("every metric is documented with its labels, and every documented metric exists", async () => {
+test("every metric is documented with its labels, and every documented metric exists", () => {
   const documented = [...section("## Metrics", "").matchAll(/`(sealpost_[a-z_]+)(?:\{([a-z,]+)\})?`/g)].map(
     (match) => `${match[1]} ${match[2] ?? ""}`,
   );
@@ -25,7 +25,7 @@ test("every metric is documented with its labels, and every documented metric ex
   expect(documented.sort()).toEqual(existing.sort());
 });
 
-test("every command is documented", async () => {
+test("every command is documented", () => {
   const main = readFileSync(new URL("../src/main.ts", import.meta.url), "utf8");
   const commands = [...main.matchAll(/from "\.\/cli\/([a-z]+)\.ts"/g)]
     .map((match) => match[1]!)
