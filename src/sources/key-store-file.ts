@@ -62,11 +62,17 @@ export function keyStoreFile<K extends RecipientKey>(
   let busy: Promise<boolean> | undefined;
 
   const load = async (): Promise<boolean> => {
+    const last = seen;
+    // a file that was away and is put back unchanged has to be read again
+    seen = "";
     try {
       const state = await stat(file, { bigint: true });
       // what a rename, an edit in place and a new mount each change
       const mark = [state.dev, state.ino, state.size, state.mtimeNs].join(" ");
-      if (mark === seen) return false;
+      if (mark === last) {
+        seen = last;
+        return false;
+      }
       if (!state.isFile()) throw new Error("it is not a regular file");
       if (state.size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
       const reading = await read(await contentOf(file), now());
