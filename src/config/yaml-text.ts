@@ -96,7 +96,7 @@ export function readYaml(text: string): YamlText {
   const value = plain(document.contents, []);
   for (const { pos } of document.errors) {
     const [path] = [...offsets].find(([, { key }]) => key === pos[0]) ?? [];
-    if (path !== undefined) fault(pos[0], JSON.parse(path) as Path, "given twice; keep one");
+    fault(pos[0], path === undefined ? [] : (JSON.parse(path) as Path), "given twice; keep one");
   }
   return { value, faults, position };
 }

@@ -208,6 +208,10 @@ test("YAML that is ambiguous or hostile is refused", () => {
     "sealpost.yaml:3:1: log: given twice; keep one",
     'sealpost.yaml:4:17: retry.first: must be a duration such as 30s, 5m, 2h or 7d, not "x"',
   ]);
+  expect(faultsOf(`${SMALLEST}log:\n  level: info\n  level: warn\n  level: debug\n`)).toEqual([
+    "sealpost.yaml:4:3: given twice; keep one",
+    "sealpost.yaml:5:3: log.level: given twice; keep one",
+  ]);
   expect(faultsOf("upstream: { host: [\n")[0]).toMatch(/^sealpost\.yaml:\d+:\d+: not valid YAML: /);
   expect(faultsOf(`${SMALLEST}log: !!js/function "x"\n`)[0]).toMatch(
     /^sealpost\.yaml:2:6: not valid YAML: unresolved tag/,
