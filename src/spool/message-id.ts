@@ -3,6 +3,10 @@ import { randomBytes } from "node:crypto";
 
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 
+export function isMessageId(text: string): boolean {
+  return /^[0-9a-hjkmnp-tv-z]{18}$/.test(text);
+}
+
 /** Ten digits of the time in ms and eight random ones, base 32 without letters that look alike. */
 export function newMessageId(now: number): string {
   let time = "";

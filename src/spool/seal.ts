@@ -58,8 +58,10 @@ export function clearSize(sealedBytes: number): number | undefined {
 
 /** Begins sealing the message `id`. Memory: one chunk. */
 export function sealer(secretKey: KeyObject, id: string): Sealer {
-  const contentKey = randomBytes(KEY_BYTES);
-  let header: Uint8Array[] = [wrapKey(secretKey, id, contentKey)];
+  // one draw for both: each call costs as much as the octets
+  const random = randomBytes(KEY_BYTES + NONCE_BYTES);
+  const contentKey = random.subarray(0, KEY_BYTES);
+  let header: Uint8Array[] = [wrapKey(secretKey, id, contentKey, random.subarray(KEY_BYTES))];
   let pending: Buffer | undefined;
   let pendingBytes = 0;
   let number = 0;
@@ -141,8 +143,7 @@ function openChunk(id: string, key: Uint8Array, number: number, isLast: boolean,
   return clear;
 }
 
-function wrapKey(secretKey: KeyObject, id: string, contentKey: Uint8Array): Buffer {
-  const nonce = randomBytes(NONCE_BYTES);
+function wrapKey(secretKey: KeyObject, id: string, contentKey: Uint8Array, nonce: Uint8Array): Buffer {
   const cipher = createCipheriv(ALGORITHM, secretKey, nonce);
   cipher.setAAD(wrapContext(id));
   return Buffer.concat([MAGIC, nonce, cipher.update(contentKey), cipher.final(), cipher.getAuthTag()]);

@@ -1,8 +1,11 @@
 // Bodies: sealed messages too large for a row, as files DATADIR/bodies/xx/ID.
 import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { isMessageId } from "../spool/message-id.ts";
 import { syncFolder } from "../spool/secret-key.ts";
-import type { SealedSource } from "../spool/seal.ts";
+import { DamagedMessage, type SealedSource } from "../spool/seal.ts";
+
+const FOLDER_LETTERS = 2;
 
 /** A file that is being written. It has its final name at once: without a row it is an orphan, which the next start removes. */
 export type GrowingBody = {
@@ -45,12 +48,14 @@ export class Bodies {
     return {
       size,
       async open() {
-        const file = await open(path, "r");
+        const file = await open(path, "r").catch((cause: unknown) => {
+          throw isMissing(cause) ? new DamagedMessage(id, "is missing", { cause }) : cause;
+        });
         return {
           async read(offset, length) {
             const octets = Buffer.allocUnsafe(length);
             const { bytesRead } = await file.read(octets, 0, length, offset);
-            if (bytesRead !== length) throw new Error(`${path} is cut off`);
+            if (bytesRead !== length) throw new DamagedMessage(id, "is cut off");
             return octets;
           },
           close: () => file.close(),
@@ -63,13 +68,19 @@ export class Bodies {
     await rm(join(this.#folderOf(id), id), { force: true });
   }
 
-  /** Removes every file whose message is not known; returns how many. Only while nothing is being received. */
+  /**
+   * Makes the folder and removes every body whose message is not known; returns how many. Only while nothing is being
+   * received. What is not named like a body is not ours and stays.
+   */
   async removeOrphans(isKnown: (id: string) => boolean): Promise<number> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await syncFolder(dirname(this.#folder));
     let removed = 0;
-    for (const folder of await namesIn(this.#folder)) {
-      for (const id of await namesIn(join(this.#folder, folder))) {
-        if (isKnown(id)) continue;
-        await rm(join(this.#folder, folder, id), { force: true, recursive: true });
+    for (const folder of await readdir(this.#folder)) {
+      if (folder.length !== FOLDER_LETTERS) continue;
+      for (const id of await readdir(join(this.#folder, folder))) {
+        if (!isMessageId(id) || isKnown(id)) continue;
+        await rm(join(this.#folder, folder, id));
         removed++;
       }
     }
@@ -78,7 +89,7 @@ export class Bodies {
 
   /** The last letters of an id are random: they spread the files evenly. */
   #folderOf(id: string): string {
-    return join(this.#folder, id.slice(-2));
+    return join(this.#folder, id.slice(-FOLDER_LETTERS));
   }
 }
 
@@ -86,11 +97,6 @@ async function writeWhole(file: FileHandle, octets: Uint8Array): Promise<void> {
   for (let at = 0; at < octets.length;) at += (await file.write(octets, at, octets.length - at)).bytesWritten;
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw cause;
-  }
+function isMissing(cause: unknown): boolean {
+  return (cause as NodeJS.ErrnoException).code === "ENOENT";
 }

@@ -13,16 +13,13 @@ export type GroupCommit = {
   idle(): Promise<void>;
 };
 
-/** `beforeCommit` is for tests that end the process there. */
-export function groupCommit(sqlite: DatabaseSync, beforeCommit: () => void): GroupCommit {
+export function groupCommit(sqlite: DatabaseSync): GroupCommit {
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
 
   const transaction = (group: readonly Pending[]): unknown[] => {
-    sqlite.exec("BEGIN IMMEDIATE");
     try {
       const results = group.map(({ step }) => step());
-      beforeCommit();
       sqlite.exec("COMMIT");
       return results;
     } catch (cause) {
@@ -32,6 +29,13 @@ export function groupCommit(sqlite: DatabaseSync, beforeCommit: () => void): Gro
   };
 
   const settleGroup = (group: readonly Pending[]): void => {
+    try {
+      sqlite.exec("BEGIN IMMEDIATE");
+    } catch (cause) {
+      // another process writes for longer than the timeout: waiting once more for each step would stop everything
+      for (const one of group) one.reject(storageError(cause));
+      return;
+    }
     try {
       const results = transaction(group);
       group.forEach((one, index) => one.resolve(results[index]));

@@ -12,7 +12,12 @@ import { sqlPersonalKeys } from "./personal-keys.ts";
 import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
 
-export type StoreSettings = { readonly dataDir: string; readonly secretKeyFile: string };
+export type StoreSettings = {
+  readonly dataDir: string;
+  readonly secretKeyFile: string;
+  /** New messages are refused when less is free on the disk of dataDir. */
+  readonly reserveBytes?: number;
+};
 
 export type Store = {
   readonly spool: Spool;
@@ -28,6 +33,7 @@ export type Store = {
 };
 
 const DAY_MS = 86_400_000;
+const RESERVE_BYTES = 16 * 1024 * 1024;
 /** Finished messages can be seen by `queue list` so long. */
 const KEEP_FINISHED_MS = 7 * DAY_MS;
 const KEEP_REPORTS_MS = 2 * DAY_MS;
@@ -43,7 +49,9 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
     if (key === undefined) throw new Error("the secret key was not loaded");
     return key;
   };
-  const spool = sqliteSpool({ database, bodies, secretKey, now, ...(onStep === undefined ? {} : { onStep }) });
+  const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
+  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now };
+  const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
   return {
     spool,
     personalKeys: sqlPersonalKeys(database, now),

@@ -29,6 +29,7 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
   let inMemoryBytes = 0;
   let size = 0;
   let file: GrowingBody | undefined;
+  let fault: Error | undefined;
 
   const keep = async (pieces: readonly Uint8Array[]): Promise<void> => {
     if (file !== undefined) {
@@ -44,16 +45,19 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
     await file.write(all);
   };
   const abort = async () => {
+    fault ??= new Error(`message ${id} was given up`);
     inMemory = [];
     await file?.abort();
   };
-  /** Whatever fails leaves nothing behind. */
+  /** Whatever fails leaves nothing behind, and after a fault nothing of this message can be kept any more. */
   const whole = async <T>(act: () => Promise<T>): Promise<T> => {
+    if (fault !== undefined) throw fault;
     try {
       return await act();
     } catch (cause) {
+      fault = storageError(cause);
       await abort().catch(() => undefined);
-      throw storageError(cause);
+      throw fault;
     }
   };
 

@@ -42,14 +42,19 @@ export function spoolRows(sqlite: DatabaseSync) {
   );
   const setDue = sqlite.prepare("UPDATE messages SET due_at = ?2, finished_at = ?3 WHERE seq = ?1");
   const deleteBody = sqlite.prepare("DELETE FROM bodies WHERE seq = ?");
-  const dueMessages = sqlite.prepare(
-    "SELECT * FROM messages WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, seq LIMIT ?",
-  );
   const nextMessages = sqlite.prepare(
     "SELECT seq, due_at FROM messages WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT ?",
   );
   const recipientsOf = sqlite.prepare("SELECT * FROM recipients WHERE seq = ? ORDER BY idx");
   const bodyOf = sqlite.prepare("SELECT sealed FROM bodies WHERE seq = ?");
+  const bySeq = sqlite.prepare("SELECT * FROM messages WHERE seq = ?");
+  const wakeAll = sqlite.prepare(
+    "UPDATE recipients SET next_attempt_at = ?2 WHERE seq = ?1 AND state = 'held' AND next_attempt_at > ?2",
+  );
+  const wakeKey = sqlite.prepare(
+    `UPDATE recipients SET next_attempt_at = ?2
+     WHERE seq = ?1 AND state = 'held' AND next_attempt_at > ?2 AND address_key = ?3`,
+  );
   const byId = sqlite.prepare("SELECT * FROM messages WHERE id = ?");
 
   return {
@@ -90,8 +95,12 @@ export function spoolRows(sqlite: DatabaseSync) {
       if (waiting === 0) deleteBody.run(seq);
       return waiting === 0;
     },
-    due: (now: number, limit: number) => dueMessages.all(now, limit) as unknown as StoredMessage[],
+    /** Makes held recipients of one message due now, all or those with this address key; returns how many. */
+    wake: (seq: number, now: number, addressKey?: string): number =>
+      Number((addressKey === undefined ? wakeAll.run(seq, now) : wakeKey.run(seq, now, addressKey)).changes),
+    /** The first messages in order of their due time, whether that has come or not. */
     next: (limit: number) => nextMessages.all(limit) as unknown as { seq: number; due_at: number }[],
+    messageAt: (seq: number) => bySeq.get(seq) as StoredMessage | undefined,
     recipients: (seq: number) => recipientsOf.all(seq) as unknown as RecipientRow[],
     body: (seq: number) => (bodyOf.get(seq) as { sealed: Uint8Array } | undefined)?.sealed,
     message: (id: string) => byId.get(id) as StoredMessage | undefined,

@@ -5,30 +5,36 @@
 //   `due_at` of a message is the earliest next attempt of its waiting recipients, and null when all are final.
 //   One process serves a SQLite data folder (serve-lock), so leases live in its memory: a crash ends them all at once.
 //   Other processes (queue retry, queue drop) change rows at any time: settling never changes a state that is final.
+//   A key that comes while a message is in work makes what is held at its end due again at once (`woken`).
 //   Outcomes and the notices they cause are one transaction. A body goes after its message was concluded, never before.
-import { randomBytes, type KeyObject } from "node:crypto";
+import { statfsSync } from "node:fs";
+import type { KeyObject } from "node:crypto";
 import { mailbox } from "../mail/address.ts";
 import { newMessageId } from "../spool/message-id.ts";
 import { DamagedMessage, opened, sealedSize, sealWhole, type SealedSource } from "../spool/seal.ts";
-import type {
-  Lease,
-  Leased,
-  LeasedRecipient,
-  MessageClass,
-  Notice,
-  RecipientOutcome,
-  Route,
-  Spool,
+import {
+  SpoolFull,
+  type Leased,
+  type LeasedRecipient,
+  type MessageClass,
+  type Notice,
+  type RecipientOutcome,
+  type Route,
+  type Spool,
 } from "../spool/spool.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Database } from "./database.ts";
 import { groupCommit } from "./group-commit.ts";
+import { Leases, type HeldLease } from "./leases.ts";
 import { receive, type Step } from "./spool-receive.ts";
 import { spoolRows, type StoredMessage } from "./spool-rows.ts";
 import { spoolView } from "./spool-view.ts";
 
 export type SqliteSpoolParts = {
   readonly database: Database;
+  readonly dataDir: string;
+  /** New messages are refused when less is free: settling and deleting need room too. */
+  readonly reserveBytes: number;
   readonly bodies: Bodies;
   /** Throws when the key cannot be had: commands that never open a body do without it. */
   readonly secretKey: () => KeyObject;
@@ -36,18 +42,20 @@ export type SqliteSpoolParts = {
   readonly onStep?: (step: Step) => void;
 };
 
-type Held = { readonly token: string; readonly seq: number; until: number };
-
-export function sqliteSpool({ database, bodies, secretKey, now, onStep = () => undefined }: SqliteSpoolParts): Spool {
-  const { sqlite } = database;
+export function sqliteSpool(parts: SqliteSpoolParts): Spool {
+  const { bodies, secretKey, now, onStep = () => undefined } = parts;
+  const { sqlite } = parts.database;
   const rows = spoolRows(sqlite);
-  const commits = groupCommit(sqlite, () => undefined);
-  const leases = new Map<string, Held>();
-  const view = spoolView(sqlite, commits, now);
+  const commits = groupCommit(sqlite);
+  const leases = new Leases();
+  const view = spoolView({ sqlite, rows, bodies, commits, now });
 
-  const isCurrent = ({ id, token }: Lease) => leases.get(id)?.token === token;
-
-  const writeOutcomes = (stored: StoredMessage, outcomes: readonly RecipientOutcome[], notices: readonly Notice[]) => {
+  const writeOutcomes = (
+    stored: StoredMessage,
+    held: HeldLease | undefined,
+    outcomes: readonly RecipientOutcome[],
+    notices: readonly Notice[],
+  ) => {
     for (const outcome of outcomes) rows.settle(stored.seq, outcome, now());
     let noticesStored = 0;
     for (const notice of notices) {
@@ -55,6 +63,8 @@ export function sqliteSpool({ database, bodies, secretKey, now, onStep = () => u
       noticesStored++;
       storeNotice(notice);
     }
+    if (held?.isWoken === true) rows.wake(stored.seq, now());
+    for (const key of held?.woken ?? []) rows.wake(stored.seq, now(), key);
     onStep("outcomes written");
     return { noticesStored, isFinal: rows.conclude(stored.seq, now()) };
   };
@@ -79,50 +89,64 @@ export function sqliteSpool({ database, bodies, secretKey, now, onStep = () => u
 
   return {
     ...view,
-    receive: () => receive(newMessageId(now()), { secretKey: secretKey(), bodies, rows, commits, now, onStep }),
+    receive() {
+      const { bavail, bsize } = statfsSync(parts.dataDir);
+      if (bavail * bsize < parts.reserveBytes) throw new SpoolFull("the disk of dataDir is nearly full");
+      return receive(newMessageId(now()), { secretKey: secretKey(), bodies, rows, commits, now, onStep });
+    },
     // eslint-disable-next-line @typescript-eslint/require-await -- other engines wait here
     async lease(at, leaseForMs) {
-      for (const [id, held] of leases) if (held.until <= at) leases.delete(id);
-      // leased messages stay where they are in the index: at most so many stand before the next free one
-      const stored = rows.due(at, leases.size + 1).find((one) => !leases.has(one.id));
+      leases.endExpired(at);
+      const first = firstFree();
+      const stored = first === undefined || first.due_at > at ? undefined : rows.messageAt(first.seq);
       if (stored === undefined) return null;
-      const held = { token: randomBytes(8).toString("hex"), seq: stored.seq, until: at + leaseForMs };
-      leases.set(stored.id, held);
-      return leased(stored, held, at);
+      return leased(stored, leases.take(stored.id, stored.seq, at + leaseForMs), at);
     },
     renew: (lease, until) => {
-      const held = isCurrent(lease) ? leases.get(lease.id) : undefined;
+      const held = leases.current(lease);
       if (held !== undefined) held.until = until;
       return Promise.resolve(held !== undefined);
     },
     async settle(lease, outcomes, notices) {
-      const leaseLost = !isCurrent(lease);
       const stored = rows.message(lease.id);
       if (stored === undefined) return { noticesStored: 0, leaseLost: true };
       const delivered = outcomes.filter((outcome) => outcome.state === "delivered");
-      const { noticesStored, isFinal } = await commits.run(() =>
-        writeOutcomes(stored, leaseLost ? delivered : outcomes, leaseLost ? [] : notices),
-      );
+      const { held, noticesStored, isFinal } = await commits.run(() => {
+        // asked here and not above: a lease may run out while it waits for the group
+        const held = leases.current(lease);
+        const lost = held === undefined;
+        return { held, ...writeOutcomes(stored, held, lost ? delivered : outcomes, lost ? [] : notices) };
+      });
       onStep("settled");
-      if (isCurrent(lease)) leases.delete(lease.id);
+      if (held !== undefined) leases.end(held);
       if (isFinal && stored.in_file === 1) await bodies.remove(lease.id);
       onStep("body removed");
-      return { noticesStored, leaseLost };
+      return { noticesStored, leaseLost: held === undefined };
     },
     release: (lease) => {
-      if (isCurrent(lease)) leases.delete(lease.id);
+      const held = leases.current(lease);
+      if (held !== undefined) leases.end(held);
       return Promise.resolve();
     },
     nextDueAt: () => {
-      const leasedSeqs = new Set([...leases.values()].map((held) => held.seq));
-      return Promise.resolve(rows.next(leases.size + 1).find((one) => !leasedSeqs.has(one.seq))?.due_at);
+      const times = [firstFree()?.due_at, leases.nextEnd()].filter((time) => time !== undefined);
+      return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
+    },
+    wakeHeld(at, addressKeys) {
+      leases.wake(addressKeys);
+      return view.wakeHeld(at, addressKeys);
     },
     async close() {
       await commits.idle();
     },
   };
 
-  function leased(stored: StoredMessage, held: Held, at: number): Leased {
+  /** Leased messages stay where they are in the index: at most so many stand before the next free one. */
+  function firstFree() {
+    return rows.next(leases.size + 1).find((one) => !leases.has(one.seq));
+  }
+
+  function leased(stored: StoredMessage, held: HeldLease, at: number): Leased {
     const recipients = rows.recipients(stored.seq);
     const due = recipients.filter((one) => one.next_attempt_at !== null && one.next_attempt_at <= at);
     return {
