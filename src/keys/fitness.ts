@@ -52,10 +52,12 @@ function certificateFitness(certificate: Certificate, mailbox: Mailbox, now: num
   return FIT;
 }
 
-/** Key usage as RFC 8550 4.4.2: RSA keys transport a key, EC keys agree on one; a CA's key is for no mail. */
+/**
+ * Key usage as RFC 8550 4.4.2: RSA keys transport a key, EC keys agree on one. Basic constraints say nothing of encryption:
+ * self-signed certificates as `openssl req -x509` makes them are marked as CA.
+ */
 function mayEncrypt(certificate: Certificate): boolean {
-  const { keyUsage, extendedKeyUsage, publicKey, isCa } = certificate;
-  if (isCa) return false;
+  const { keyUsage, extendedKeyUsage, publicKey } = certificate;
   const use = publicKey.algorithm === "rsa" ? "keyEncipherment" : "keyAgreement";
   if (keyUsage !== undefined && !keyUsage.has(use)) return false;
   return (

@@ -39,6 +39,7 @@ describe("certificates, as their makers meant them", () => {
     ["olga", "olga@example.com", "weak-signature"],
     ["pat", "pat@example.com", "fit"],
     ["quinn", "quinn@example.com", "fit"],
+    ["selfie", "selfie@example.com", "fit"],
     ["sybil", "sybil@example.com", "unknown-critical-extension"],
     ["trent", "trent@example.com", "no-encryption-use"],
     ["uma", "uma@example.com", "wrong-mailbox"],
