@@ -44,9 +44,10 @@ export class ServerSession {
     this.#host = host;
     this.#openedAt = host.clock.now();
     host.observer.onSessionOpened({ sessionId: id, peerAddress });
+    this.#watchEnd(socket);
     if (host.dialog.tlsMode === "implicit") this.#secure();
     else {
-      this.#attach(socket);
+      this.#listenTo(socket);
       void this.#greet();
     }
   }
@@ -69,14 +70,19 @@ export class ServerSession {
     this.#socket.destroy();
   }
 
-  #attach(socket: Socket): void {
-    socket.on("data", this.#onBytes);
-    socket.on("end", this.#onEnd);
+  #listenTo(socket: Socket): void {
+    socket.on("data", this.#onBytes).on("end", this.#onEnd);
+  }
+
+  /** Of the connection and of TLS above it: whichever goes down first ends the session. */
+  #watchEnd(socket: Socket): void {
     socket.on("close", this.#onClose);
     // what goes wrong on the way to a client is the client's to repeat; "close" follows
     socket.on("error", () => {
-      if (this.#phase === "handshake")
+      if (this.#phase === "handshake") {
+        this.#phase = "closing";
         this.#host.observer.onSessionRefused({ peerAddress: this.#peerAddress, reason: "tls-handshake" });
+      }
       socket.destroy();
     });
   }
@@ -288,7 +294,8 @@ export class ServerSession {
     this.#setDeadline(this.#host.deadlines.tlsHandshakeMs);
     const socket = new TLSSocket(this.#socket, { isServer: true, secureContext: this.#host.secureContext });
     this.#socket = socket;
-    this.#attach(socket);
+    this.#watchEnd(socket);
+    this.#listenTo(socket);
     socket.once("secure", () => {
       this.#tls = { protocol: socket.getProtocol() ?? "", cipher: socket.getCipher().name };
       this.#state = openingState(true);
