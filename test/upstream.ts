@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from "node:tls";
 import type { Behaviour, Command, RecordedTransaction, Recorder, UpstreamOptions } from "./upstream-script.ts";
 import { Session } from "./upstream-session.ts";
 
-export { makeAuthority, type ServerCertificate, type TestAuthority } from "./authority.ts";
+export { makeAuthority, type ServerCertificate } from "./authority.ts";
 export { DROP, HANG, type Answer, type Behaviour, type Command, type RecordedTransaction } from "./upstream-script.ts";
 
 export type Upstream = {
