@@ -20,10 +20,12 @@ export type ReceiveParts = {
   readonly commits: GroupCommit;
   readonly now: () => number;
   readonly onStep: (step: Step) => void;
+  /** Called when the message was committed or given up. */
+  readonly onEnd: () => void;
 };
 
 export function receive(id: string, parts: ReceiveParts): Receiving {
-  const { bodies, rows, commits, now, onStep } = parts;
+  const { bodies, rows, commits, now, onStep, onEnd } = parts;
   const seal = sealer(parts.secretKey, id);
   let inMemory: Uint8Array[] = [];
   let inMemoryBytes = 0;
@@ -47,6 +49,7 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
   const abort = async () => {
     fault ??= new Error(`message ${id} was given up`);
     inMemory = [];
+    onEnd();
     await file?.abort();
   };
   /** Whatever fails leaves nothing behind, and after a fault nothing of this message can be kept any more. */
@@ -82,6 +85,7 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
           onStep("rows inserted");
         });
         onStep("committed");
+        onEnd();
       }),
     abort,
   };

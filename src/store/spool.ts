@@ -18,6 +18,7 @@ import {
   type LeasedRecipient,
   type MessageClass,
   type Notice,
+  type Receiving,
   type RecipientOutcome,
   type Route,
   type Spool,
@@ -48,6 +49,8 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const rows = spoolRows(sqlite);
   const commits = groupCommit(sqlite);
   const leases = new Leases();
+  // held here until they end: Node ends the process when an open FileHandle is collected
+  const arriving = new Set<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
 
   const writeOutcomes = (
@@ -92,7 +95,17 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     receive() {
       const { bavail, bsize } = statfsSync(parts.dataDir);
       if (bavail * bsize < parts.reserveBytes) throw new SpoolFull("the disk of dataDir is nearly full");
-      return receive(newMessageId(now()), { secretKey: secretKey(), bodies, rows, commits, now, onStep });
+      const receiving = receive(newMessageId(now()), {
+        secretKey: secretKey(),
+        bodies,
+        rows,
+        commits,
+        now,
+        onStep,
+        onEnd: () => arriving.delete(receiving),
+      });
+      arriving.add(receiving);
+      return receiving;
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- other engines wait here
     async lease(at, leaseForMs) {
@@ -137,6 +150,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       return view.wakeHeld(at, addressKeys);
     },
     async close() {
+      await Promise.all([...arriving].map((receiving) => receiving.abort()));
       await commits.idle();
     },
   };
