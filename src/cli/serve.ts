@@ -18,12 +18,6 @@ function serve(options: CommonOptions) {
     const version = sealpostVersion();
     const log = openLog(settings.log);
     const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
-    log.event("service.started", {
-      version,
-      outbound: app.ports.outbound,
-      web: app.ports.web,
-      metrics: app.ports.metrics,
-    });
     // a reload that is still running makes the next one wait: signals come in any number
     let reloading = Promise.resolve();
     process.on("SIGHUP", () => {
@@ -41,7 +35,15 @@ function serve(options: CommonOptions) {
       if (refused === undefined) log.event("config.reloaded");
       else log.event("config.refused", { faults: [refused.refused] });
     };
-    const signal = await ended();
+    const end = ended();
+    // only now: whoever reads it may send signals at once, and one without a listener ends the process
+    log.event("service.started", {
+      version,
+      outbound: app.ports.outbound,
+      web: app.ports.web,
+      metrics: app.ports.metrics,
+    });
+    const signal = await end;
     log.event("service.stopping", { signal });
     await reloading;
     await app.stop();
