@@ -9,7 +9,7 @@ import { createRunner, type Runner } from "./delivery/runner.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { outboundDoor } from "./outbound/door.ts";
-import { Listener } from "./smtp/listener.ts";
+import { Listener, type ListenerSettings } from "./smtp/listener.ts";
 import { listenerLog } from "./smtp/listener-log.ts";
 import { createSender, type Sender } from "./smtp/sender.ts";
 import { openStore, type Store } from "./store/open.ts";
@@ -37,7 +37,12 @@ type Parts = { readonly log: Log; readonly metrics: Metrics; readonly clock: Clo
 /** The parts that a reload replaces: everything between the spool and the upstream server. */
 type Delivery = KeyParts & { readonly sender: Sender; readonly runner: Runner; readonly running: Promise<void> };
 
-type OpenListener = { readonly port: number; close(graceMs?: number): Promise<void> };
+type OpenListener = {
+  readonly port: number;
+  /** Other settings on the same host and port, for the sessions to come. */
+  use(settings: Settings): void;
+  close(graceMs?: number): Promise<void>;
+};
 
 /** Opens the store, starts delivery, then lets Jira in. Throws one sentence when something cannot be opened; nothing stays open. */
 export async function startApp(settings: Settings, parts: Parts): Promise<App> {
@@ -83,13 +88,15 @@ async function start(
       if (fixed.length > 0) return { refused: `${fixed.join(", ")} changed: that needs a restart` };
       const before = delivery;
       delivery = startDelivery(next, store, parts);
+      const staysPut = isDeepStrictEqual(settings.outbound.listen, next.outbound.listen);
       try {
-        listener = await replaceListener(listener, next, store, wake, parts);
+        if (staysPut) listener.use(next);
+        else listener = await replaceListener(listener, next, store, wake, parts);
       } catch (cause) {
         await stopDelivery(delivery, 0);
         delivery = before;
         // the old listener has let go of its port: what was there before is opened again
-        listener = await openListener(pinned(settings, listener.port), store, wake, parts);
+        if (!staysPut) listener = await openListener(pinned(settings, listener.port), store, wake, parts);
         throw cause;
       }
       settings = next;
@@ -151,23 +158,8 @@ async function openListener(
   { log, metrics, clock }: Parts,
 ): Promise<OpenListener> {
   const { outbound, hostname } = settings;
-  const { tls } = outbound;
   const listener = new Listener(
-    {
-      section: "outbound",
-      hostname,
-      host: outbound.listen.host,
-      port: outbound.listen.port,
-      tls:
-        tls.mode === "off"
-          ? { mode: "off" }
-          : { mode: tls.mode, cert: readFileSync(tls.cert), key: readFileSync(tls.key) },
-      allowNetworks: outbound.allowNetworks,
-      users: outbound.users.map(({ name, password }) => ({ name, password })),
-      maxMessageBytes: outbound.maxMessageSize,
-      maxRecipients: outbound.maxRecipients,
-      lineEndings: outbound.lineEndings,
-    },
+    listenerSettings(settings),
     {
       begin: outboundDoor(store.spool, { hostname }, () => clock.now(), wake),
       observer: listenerLog("outbound", log, metrics),
@@ -177,13 +169,34 @@ async function openListener(
   const port = await listener.listen().catch((cause: unknown) => {
     throw new Error(`cannot listen on ${outbound.listen.host}:${outbound.listen.port}; see outbound.listen`, { cause });
   });
-  return { port, close: (graceMs = 0) => listener.close(graceMs) };
+  return {
+    port,
+    use: (next) => listener.use(listenerSettings(next)),
+    close: (graceMs = 0) => listener.close(graceMs),
+  };
 }
 
-/**
- * The port is free as soon as the old listener stops accepting; its sessions may finish. Certificates and passwords are read
- * again even when no setting changed.
- */
+/** Reads certificate and key afresh each time: they are renewed under the same names. */
+function listenerSettings({ outbound, hostname }: Settings): ListenerSettings {
+  const { tls } = outbound;
+  return {
+    section: "outbound",
+    hostname,
+    host: outbound.listen.host,
+    port: outbound.listen.port,
+    tls:
+      tls.mode === "off"
+        ? { mode: "off" }
+        : { mode: tls.mode, cert: readFileSync(tls.cert), key: readFileSync(tls.key) },
+    allowNetworks: outbound.allowNetworks,
+    users: outbound.users.map(({ name, password }) => ({ name, password })),
+    maxMessageBytes: outbound.maxMessageSize,
+    maxRecipients: outbound.maxRecipients,
+    lineEndings: outbound.lineEndings,
+  };
+}
+
+/** For another host or port. The old port is free as soon as the old listener stops accepting; its sessions may finish. */
 async function replaceListener(
   old: OpenListener,
   next: Settings,

@@ -59,12 +59,12 @@ const SWEEP_EVERY_MS = 1_000;
 const FORGET_FAILURES_AFTER_MS = 900_000;
 
 export class Listener {
-  readonly #settings: ListenerSettings;
+  #settings: ListenerSettings;
   readonly #owner: ListenerOwner;
   readonly #clock: Clock;
   readonly #limits: ListenerLimits;
-  readonly #isAllowed: (address: string) => boolean;
-  readonly #secureContext: SecureContext | undefined;
+  #isAllowed: (address: string) => boolean;
+  #secureContext: SecureContext | undefined;
   readonly #server: Server;
   readonly #sessions = new Set<ServerSession>();
   readonly #sessionsByAddress = new Map<string, number>();
@@ -99,6 +99,17 @@ export class Listener {
     });
     void this.#sweep();
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /**
+   * Other settings for every session that begins from now on; the open ones keep theirs, host and port stay. Throws as the
+   * constructor does, and then nothing has changed.
+   */
+  use(settings: ListenerSettings): void {
+    const isAllowed = networkMatcher(settings.allowNetworks);
+    this.#secureContext = secureContextOf(settings);
+    this.#isAllowed = isAllowed;
+    this.#settings = settings;
   }
 
   get connections(): number {

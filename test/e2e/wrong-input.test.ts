@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { SEALPOST } from "../cli/child.ts";
 import type { Relay } from "../relay.ts";
-import { expectArrived, protection } from "./arrived.ts";
+import { expectArrived } from "./arrived.ts";
 import { issueMail, JiraSession, sendMail } from "./jira.ts";
 import { KEY_STORES, queueStates, stage } from "./stage.ts";
 
@@ -188,22 +188,36 @@ describe("SIGHUP", () => {
     await session.command(`RCPT TO:<${ALICE}>`);
     expect(await session.command("DATA")).toMatch(/^354 /);
     rewrite(relay, (yaml) => yaml.replace("fallback: allow", "fallback: block"));
-    relay.process.kill("SIGHUP");
-    // the old listener still waits for this session: a new connection meets the new configuration all the same
-    await expect
-      .poll(() => sendMail(relay.port, { to: [NOBODY], message: issueMail("1") }).catch(() => "not yet"), {
-        timeout: 10_000,
-      })
-      .toMatch(/^250 /);
-    session.socket.write(Buffer.concat([issueMail("2"), Buffer.from(".\r\n")]));
+    rewrite(relay, (yaml) => yaml.replace(/^outbound:.*$/m, "outbound: { listen: 127.0.0.1:0, maxMessageSize: 7MiB }"));
+    await hangUp(relay, "config.reloaded");
+    session.socket.write(Buffer.concat([issueMail("1"), Buffer.from(".\r\n")]));
     expect(await session.reply()).toMatch(/^250 /);
-    session.socket.destroy();
-    await relay.event(({ event }) => event === "config.reloaded");
-    await sendMail(relay.port, { to: [NOBODY], message: issueMail("3") });
-    await upstream.until(() => upstream.transactions.some((one) => protection(one) === "notice"));
-    await upstream.until(() => upstream.transactions.some((one) => protection(one) === "smime"));
-    const inClear = upstream.transactions.filter((one) => protection(one) === "clear");
-    expect(inClear.filter(({ data }) => data.includes("JIRA.10042.3@"))).toEqual([]);
+    await session.quit();
+    const next = await JiraSession.open(relay.port);
+    expect(await next.command("EHLO jira.example.com")).toContain(`SIZE ${7 * 1024 * 1024}`);
+    expect(await next.send({ to: [NOBODY], message: issueMail("2", { to: NOBODY }) })).toMatch(/^250 /);
+    await next.quit();
+    await expectArrived(upstream, [`${ALICE} smime`, "jira@example.com notice"]);
+  });
+
+  test("ten reloads under load turn no connection and no mail away", async () => {
+    const { relay, upstream } = await stage(KEY_STORES);
+    const replies: string[] = [];
+    const stop = new AbortController();
+    const sender = async () => {
+      while (!stop.signal.aborted)
+        replies.push(await sendMail(relay.port, { to: [ALICE], message: issueMail("1") }).catch(String));
+    };
+    const load = Promise.all([sender(), sender(), sender()]);
+    for (let reload = 0; reload < 10; reload++) await hangUp(relay, "config.reloaded");
+    stop.abort();
+    await load;
+    expect(replies.length).toBeGreaterThan(10);
+    expect(replies.filter((reply) => !reply.startsWith("250"))).toEqual([]);
+    await expectArrived(
+      upstream,
+      replies.map(() => `${ALICE} smime`),
+    );
   });
 });
 
