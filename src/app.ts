@@ -135,6 +135,7 @@ function startDelivery(settings: Settings, store: Store, { log, metrics, clock }
       hostname: settings.hostname,
       observe,
       now: () => clock.now(),
+      sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
       random: Math.random,
     },
     clock,

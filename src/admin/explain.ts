@@ -30,7 +30,7 @@ export async function explain(
   settings: TreatmentSettings,
   signal: AbortSignal,
 ): Promise<Explanation> {
-  const facts = { project: undefined, isRecoveryMail: false };
+  const facts = { projects: [], isRecoveryMail: false };
   const { treatment, trail } = await decide(mailbox, facts, chains, settings, signal);
   const asked = new Set(trail.map((entry) => entry.kind));
   const rest = await Promise.all(

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { openKeys } from "../app-keys.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { sizedBytes } from "../mail/chunks.ts";
-import { prepare, type Prepared } from "../outbound/prepare.ts";
+import { prepare, type Prepared, type Shipment } from "../outbound/prepare.ts";
 import type { Leased } from "../spool/spool.ts";
 import { mailboxArgument } from "./arguments.ts";
 import { addCommand, complain, EXIT, run, withSettings, type CommonOptions, type ExitCode } from "./run.ts";
@@ -54,7 +54,14 @@ function lease(message: Buffer, recipients: readonly Mailbox[], reversePath: Mai
   };
 }
 
-async function writeOut({ shipments, notSent }: Prepared): Promise<ExitCode> {
+async function writeOut(prepared: Prepared): Promise<ExitCode> {
+  const shipments: Shipment[] = [];
+  const notSent = [...prepared.notSent];
+  for (const make of prepared.shipments) {
+    const made = await make();
+    if ("shipment" in made) shipments.push(made.shipment);
+    else notSent.push(...made.notSent);
+  }
   const [shipment, another] = shipments;
   if (shipment !== undefined && another === undefined && notSent.length === 0) {
     for await (const chunk of shipment.guarded.message.chunks()) if (!process.stdout.write(chunk)) await drained();

@@ -5,6 +5,7 @@ import { systemClock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { fitness, notAfter } from "../keys/fitness.ts";
 import type { PersonalKey } from "../keys/personal-keys.ts";
+import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
 import { readOfferedKeys } from "../sources/offered-keys.ts";
 import { openStore, type Store } from "../store/open.ts";
@@ -76,7 +77,7 @@ function show(address: string, options: CommonOptions): Promise<ExitCode> {
   return withStore(options, async ({ personalKeys }, settings) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
-    const own = (await personalKeys.list()).filter((one) => one.address.toLowerCase() === mailbox.key);
+    const own = (await personalKeys.list()).filter((one) => isOf(one, mailbox));
     if (own.length === 0) return none(address);
     print(own, options, settings);
     return EXIT.ok;
@@ -97,6 +98,10 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
       throw new Error(
         `${file} holds no key that can be used for ${mailbox.address}: ${reasons.join(", ") || "no key at all"}`,
       );
+    }
+    for (const { kind } of fit) {
+      if (settings[kind].userUpload.users) continue;
+      throw new Error(`${kind}.userUpload.users is off, so no personal key is used; switch it on first`);
     }
     for (const key of fit) await personalKeys.add(mailbox, key, "upload", now);
     await changes.announce("key.uploaded", mailbox.address);
@@ -122,7 +127,7 @@ function exportKeys(address: string, options: CommonOptions): Promise<ExitCode> 
   return withStore(options, async ({ personalKeys }) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
-    const own = (await personalKeys.list()).filter((one) => one.address.toLowerCase() === mailbox.key);
+    const own = (await personalKeys.list()).filter((one) => isOf(one, mailbox));
     if (own.length === 0) return none(address);
     const texts = own.map(({ key }) => ({ kind: key.kind, fingerprint: key.fingerprint, text: asText(key) }));
     if (options.json === true) printJson(texts);
@@ -137,6 +142,11 @@ function asText(key: RecipientKey): string {
   const label = isCertificate ? "CERTIFICATE" : "PGP PUBLIC KEY BLOCK";
   const lines = bytes.toString("base64").replace(/.{64}(?!$)/g, "$&\n");
   return `-----BEGIN ${label}-----\n${isCertificate ? "" : "\n"}${lines}\n-----END ${label}-----\n`;
+}
+
+function isOf({ address }: PersonalKey, { key }: Mailbox): boolean {
+  const parsed = parseMailbox(address);
+  return "mailbox" in parsed && parsed.mailbox.key === key;
 }
 
 function none(address: string): ExitCode {

@@ -17,13 +17,16 @@ function serve(options: CommonOptions) {
   return withSettings(options, async (settings) => {
     const version = sealpostVersion();
     const log = openLog(settings.log);
-    const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
-    // a reload that is still running makes the next one wait: signals come in any number
+    // a reload that is still running makes the next one wait: signals come in any number, also too early or too late
+    let mayReload = false;
     let reloading = Promise.resolve();
     process.on("SIGHUP", () => {
       reloading = reloading.then(() => reload());
     });
+    const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
+    mayReload = true;
     const reload = async () => {
+      if (!mayReload) return;
       const reading = readConfiguration({ path: options.config, env: process.env });
       if ("faults" in reading) {
         log.event("config.refused", { faults: reading.faults.map(faultLine) });
@@ -45,6 +48,7 @@ function serve(options: CommonOptions) {
     });
     const signal = await end;
     log.event("service.stopping", { signal });
+    mayReload = false;
     await reloading;
     await app.stop();
     log.event("service.stopped");

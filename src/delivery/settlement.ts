@@ -7,7 +7,7 @@
 //   report | block, with hold                 → held, looked at again now and then; at its end → failed (block: with a DSN)
 //   report | block, without hold              → failed (report: the notice; block: a DSN)
 //   report, first time                        → the notice to the recipient, once a day for each reason
-// A recipient that is held stays held while its look-up fails: the end of the hold still counts.
+// A recipient that is held stays held while its look-up fails, until both its hold and retry.giveUp are over: then a DSN.
 import type { LeasedRecipient, Leased, RecipientOutcome } from "../spool/spool.ts";
 import type { NotSent } from "../outbound/prepare.ts";
 import { statusOf, type FailedRecipient } from "./dsn.ts";
@@ -60,13 +60,14 @@ export function notSentAttempt({ recipient, treatment, holdMs }: NotSent): Attem
   return { recipient, treatment: "later", result: "deferred", reply: treatment.cause.message, isRemote: false };
 }
 
-/** Settles one recipient. `random` is from 0 to 1. */
+/** Settles one recipient. `random` is from 0 to 1; `holdMs` is what its policy says. */
 export function settle(
   attempt: Attempt,
   message: Pick<Leased, "acceptedAt">,
   now: number,
   retry: RetrySettings,
   random: number,
+  holdMs: number,
 ): Settled {
   switch (attempt.result) {
     case "delivered":
@@ -74,7 +75,7 @@ export function settle(
     case "refused":
       return failedWith(attempt, attempt.reply, statusOf(attempt.reply, "5.0.0"), true);
     case "deferred":
-      return deferred(attempt, message.acceptedAt, now, retry, random);
+      return deferred(attempt, message.acceptedAt, now, retry, random, holdMs);
     case "no-key":
       return withoutKey(attempt, now);
   }
@@ -86,21 +87,21 @@ function deferred(
   now: number,
   retry: RetrySettings,
   random: number,
+  holdMs: number,
 ): Settled {
   const { recipient, reply, treatment } = attempt;
-  const next = nextAttempt(recipient.attempts + 1, acceptedAt, now, retry, random);
-  if (next === "give-up" && recipient.state !== "held") {
-    return failedWith(
-      attempt,
-      `given up after ${Math.round((now - acceptedAt) / 3_600_000)} h: ${reply}`,
-      "5.4.7",
-      attempt.isRemote,
-    );
+  // a held recipient has at least the time of its hold
+  const holdEnd = (recipient.heldSince ?? acceptedAt) + (recipient.heldSince === undefined ? 0 : holdMs);
+  const giveUpMs = Math.max(retry.giveUpMs, holdEnd - acceptedAt);
+  const next = nextAttempt(recipient.attempts + 1, acceptedAt, now, { ...retry, giveUpMs }, random);
+  if (next === "give-up") {
+    const hours = Math.round((now - acceptedAt) / 3_600_000);
+    return failedWith(attempt, `given up after ${hours} h: ${reply}`, "5.4.7", attempt.isRemote);
   }
   const outcome: RecipientOutcome = {
     index: recipient.index,
     state: recipient.state,
-    nextAttemptAt: next === "give-up" ? now + HELD_RECHECK_MS : next,
+    nextAttemptAt: next,
     lastReply: reply,
     treatment,
     countsAsAttempt: true,
@@ -132,8 +133,9 @@ function withoutKey(attempt: Extract<Attempt, { result: "no-key" }>, now: number
 
 function failedWith(attempt: Attempt, reply: string, status: string, isRemote: boolean): Settled {
   const { mailbox, notify } = attempt.recipient;
-  const failure: FailedRecipient | undefined =
-    notify?.includes("NEVER") === true ? undefined : { mailbox, reply, status, isRemote };
+  // RFC 3461 4.1: without NOTIFY the sender hears of failures, with it only when it says so
+  const isWanted = notify === undefined || notify.includes("FAILURE");
+  const failure: FailedRecipient | undefined = isWanted ? { mailbox, reply, status, isRemote } : undefined;
   return { attempt, outcome: final(attempt, "failed", reply), report: undefined, failure };
 }
 

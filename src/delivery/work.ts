@@ -3,7 +3,7 @@ import { ApprovedClear } from "../mail/outgoing.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { guard } from "../outbound/guard.ts";
 import type { MailFacts } from "../outbound/mail-facts.ts";
-import { prepare, type PrepareParts, type Shipment } from "../outbound/prepare.ts";
+import { prepare, type Made, type PrepareParts, type Shipment } from "../outbound/prepare.ts";
 import { problemReport } from "../outbound/report.ts";
 import type { Sender, SendResult } from "../smtp/sender.ts";
 import type { Leased, Notice, Spool } from "../spool/spool.ts";
@@ -19,6 +19,7 @@ export type WorkParts = {
   readonly hostname: string;
   readonly observe: DeliveryObserver;
   now(): number;
+  sleep(delayMs: number, signal: AbortSignal): Promise<void>;
   /** From 0 to 1. */
   random(): number;
 };
@@ -29,63 +30,103 @@ export type DeliveryObserver = {
   sent(ms: number): void;
   /** A stored message that cannot be read, or a fault of ours. */
   broken(leased: Leased, cause: Error): void;
+  /** The spool itself failed: disk full, database locked. */
+  spoolFailed(cause: Error): void;
 };
 
 /** What the runner must know of the upstream: not tried, reached, or not reachable at all, in the words of the sender. */
 export type WorkResult = { readonly upstream: "untried" | "reached" | { readonly unreachable: string } };
 
-/** Does the whole work of one lease and settles it. Rejects only when the spool itself fails; the lease then runs out. */
+/** So many shipments of one message are made and sent at once; each may hold up to 1 MiB. */
+const SHIPMENTS_AT_ONCE = 4;
+const SETTLE_AGAIN_FIRST_MS = 500;
+const SETTLE_AGAIN_MAX_MS = 30_000;
+
+/**
+ * Does the whole work of one lease and settles it. What is known of the outcomes is written until it could be: a mail that
+ * was delivered must not be sent again because a disk was full. Rejects only when `signal` ends it first.
+ */
 export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<WorkResult> {
-  const { attempts, facts, upstream } = await attemptAll(leased, parts, signal);
-  const settled = attempts.map((attempt) => settle(attempt, leased, parts.now(), parts.retry, parts.random()));
-  const notices = await noticesFor(leased, settled, facts, parts);
-  const { leaseLost } = await parts.spool.settle(
-    leased,
-    settled.map((one) => one.outcome),
-    notices,
+  const { attempts, facts, upstream, holdMs } = await attemptAll(leased, parts, signal);
+  const settled = attempts.map((attempt) =>
+    settle(attempt, leased, parts.now(), parts.retry, parts.random(), holdMs.get(attempt.recipient.index) ?? 0),
   );
+  const notices = await noticesFor(leased, settled, facts, parts).catch((cause: unknown) => {
+    parts.observe.broken(leased, asError(cause));
+    return [];
+  });
+  const { stored, leaseLost } = await settleSurely(leased, settled, notices, parts, signal);
   parts.observe.settled(leased, settled);
-  if (leaseLost) return { upstream };
-  for (const notice of notices) parts.observe.noticeQueued(leased, notice);
+  if (!leaseLost) for (const notice of stored) parts.observe.noticeQueued(leased, notice);
   return { upstream };
 }
 
-type Attempted = { attempts: Attempt[]; facts: MailFacts | undefined } & WorkResult;
+async function settleSurely(
+  leased: Leased,
+  settled: readonly Settled[],
+  notices: readonly Notice[],
+  parts: WorkParts,
+  signal: AbortSignal,
+): ReturnType<Spool["settle"]> {
+  const outcomes = settled.map((one) => one.outcome);
+  for (let delayMs = SETTLE_AGAIN_FIRST_MS; ; delayMs = Math.min(delayMs * 2, SETTLE_AGAIN_MAX_MS)) {
+    try {
+      return await parts.spool.settle(leased, outcomes, notices);
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      parts.observe.spoolFailed(asError(cause));
+      await parts.sleep(delayMs, signal);
+    }
+  }
+}
+
+type Attempted = {
+  readonly attempts: readonly Attempt[];
+  readonly facts: MailFacts | undefined;
+  readonly holdMs: ReadonlyMap<number, number>;
+} & WorkResult;
 
 async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<Attempted> {
   try {
-    if (leased.envelope.class !== "mail")
-      return await sendAll(leased, [await noticeShipment(leased)], [], undefined, parts);
-    const { shipments, notSent, facts } = await prepare(leased, parts.prepare, signal);
-    return await sendAll(leased, shipments, notSent.map(notSentAttempt), facts, parts);
+    if (leased.envelope.class !== "mail") {
+      const sent = await sendAll(leased, [() => noticeShipment(leased)], parts);
+      return { ...sent, facts: undefined, holdMs: new Map() };
+    }
+    const { shipments, notSent, facts, holdMs } = await prepare(leased, parts.prepare, signal);
+    const { attempts, upstream } = await sendAll(leased, shipments, parts);
+    return { attempts: [...notSent.map(notSentAttempt), ...attempts], upstream, facts, holdMs };
   } catch (thrown) {
-    const cause = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const cause = asError(thrown);
     parts.observe.broken(leased, cause);
-    const attempts = leased.due.map((recipient): Attempt => ({
-      recipient,
-      treatment: "later",
-      result: "deferred",
-      reply: cause.message,
-      isRemote: false,
-    }));
-    return { attempts, facts: undefined, upstream: "untried" };
+    const failed = { treatment: "later", result: "deferred", reply: cause.message, isRemote: false } as const;
+    const attempts = leased.due.map((recipient): Attempt => ({ recipient, ...failed }));
+    return { attempts, facts: undefined, upstream: "untried", holdMs: new Map() };
   }
 }
 
 async function sendAll(
   leased: Leased,
-  shipments: readonly Shipment[],
-  notSent: readonly Attempt[],
-  facts: MailFacts | undefined,
+  shipments: readonly (() => Promise<Made>)[],
   parts: WorkParts,
-): Promise<Attempted> {
-  const sent = await Promise.all(
-    shipments.map(async (shipment) => ({ shipment, result: await send(leased, shipment, parts) })),
-  );
-  const attempts = sent.flatMap(({ shipment, result }) => attemptsOf(shipment, result));
-  const down = sent.map(({ result }) => result).find((result) => result.kind === "unreachable");
-  const upstream = down !== undefined ? { unreachable: down.reply } : sent.length > 0 ? "reached" : "untried";
-  return { attempts: [...notSent, ...attempts], facts, upstream };
+): Promise<{ attempts: Attempt[] } & WorkResult> {
+  const attempts: Attempt[] = [];
+  const waiting = [...shipments];
+  let upstream: WorkResult["upstream"] = "untried";
+  const sendNext = async (): Promise<void> => {
+    for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
+      const made = await make();
+      if ("notSent" in made) {
+        attempts.push(...made.notSent.map(notSentAttempt));
+        continue;
+      }
+      const result = await send(leased, made.shipment, parts);
+      if (result.kind === "unreachable") upstream = { unreachable: result.reply };
+      else if (upstream === "untried") upstream = "reached";
+      attempts.push(...attemptsOf(made.shipment, result));
+    }
+  };
+  await Promise.all(Array.from({ length: SHIPMENTS_AT_ONCE }, sendNext));
+  return { attempts, upstream };
 }
 
 async function send(leased: Leased, shipment: Shipment, parts: WorkParts): Promise<SendResult> {
@@ -122,10 +163,18 @@ function attemptsOf({ recipients, treatment }: Shipment, result: SendResult): At
 }
 
 /** Our own reports and DSNs: written without any content, so they leave as they are. */
-async function noticeShipment(leased: Leased): Promise<Shipment> {
+async function noticeShipment(leased: Leased): Promise<Made> {
   const rule = `own ${leased.envelope.class}`;
   const guarded = await guard(new ApprovedClear(leased.content, rule), { kind: "clear", rule });
-  return { recipients: leased.due, treatment: "clear", guarded, is8bit: false, smtpUtf8: leased.envelope.smtpUtf8 };
+  return {
+    shipment: {
+      recipients: leased.due,
+      treatment: "clear",
+      guarded,
+      is8bit: false,
+      smtpUtf8: leased.envelope.smtpUtf8,
+    },
+  };
 }
 
 async function noticesFor(
@@ -170,4 +219,8 @@ async function noticesFor(
 function postmaster(hostname: string): Mailbox {
   const address = `postmaster@${hostname}`;
   return { address, key: address, local: "postmaster", domain: hostname };
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

@@ -29,6 +29,9 @@ const DROPPED = new Set(["", "mime-version", "bcc", "resent-bcc", "dkim-signatur
 /** With a hidden subject nothing stays outside but what threading, routing and loop detection need. */
 const NEEDED_OUTSIDE = new Set([...SINGLE, "received", "auto-submitted", "precedence", "x-jira-fingerprint"]);
 
+/** Octets of a line without its CRLF. */
+const MAX_LINE = 998;
+
 const isContentField = (field: HeaderField) => field.name.startsWith("content-");
 const staysOutside = (field: HeaderField, index: number, all: readonly HeaderField[]) =>
   !isContentField(field) &&
@@ -54,9 +57,20 @@ export function splitMessage(header: HeaderSection, content: Sized, subject: Sub
   };
 }
 
+/** The message as it came, without the fields that are for nobody to see: for mail that leaves in clear. */
+export function withoutPrivateFields(header: HeaderSection, content: Sized): Sized {
+  const isPrivate = ({ name }: HeaderField) => name === "bcc" || name === "resent-bcc" || name === "return-path";
+  if (!header.fields.some(isPrivate)) return content;
+  const kept = header.fields.filter((field) => !isPrivate(field));
+  return concatSized(
+    sizedBytes(Buffer.concat([joinFields(kept), Buffer.from("\r\n")])),
+    sizedFrom(content, header.size),
+  );
+}
+
 /** `[JIRA] (SEC-42)` at the start of a subject: written by Jira's template, before anything a user has written. */
 export function issuePrefix(subject: string): string | undefined {
-  return /^\s*((?:\[[\w .-]{1,40}\]\s*)?\([A-Z][A-Z0-9_]+-\d+\))/.exec(subject)?.[1];
+  return /^ ?((?:\[[\w .-]{1,40}\] ?)?\([A-Z][A-Z0-9_]+-\d+\))/.exec(subject)?.[1];
 }
 
 function hiddenSubject(field: HeaderField, mode: "issue-key" | "hide"): HeaderField {
@@ -90,9 +104,23 @@ function withCipherMark(contentType: HeaderField): Buffer {
 
 /** A line of more than 998 octets may not leave (RFC 5322 2.1.1): it is folded at white space; what has none stays inside. */
 function withinLineLimit(field: HeaderField): HeaderField[] {
-  const text = Buffer.from(field.raw).toString("latin1");
-  const isLong = (value: string) => value.split("\r\n").some((line) => line.length > 998);
-  if (!isLong(text)) return [field];
-  const folded = text.replace(/[^\r\n]{1,900}(?=[ \t][^ \t\r\n])/g, "$&\r\n");
-  return isLong(folded) ? [] : [{ name: field.name, raw: Buffer.from(folded, "latin1") }];
+  const lines = Buffer.from(field.raw).toString("latin1").split("\r\n");
+  if (lines.every((line) => line.length <= MAX_LINE)) return [field];
+  const folded = lines.flatMap(foldLine);
+  return folded.some((line) => line.length > MAX_LINE)
+    ? []
+    : [{ name: field.name, raw: Buffer.from(folded.join("\r\n"), "latin1") }];
+}
+
+/** Cut before the last white space that still fits; a word that is too long is left too long. */
+function foldLine(line: string): string[] {
+  const parts: string[] = [];
+  let start = 0;
+  while (line.length - start > MAX_LINE) {
+    const cut = Math.max(line.lastIndexOf(" ", start + MAX_LINE), line.lastIndexOf("\t", start + MAX_LINE));
+    if (cut <= start) return [line];
+    parts.push(line.slice(start, cut));
+    start = cut;
+  }
+  return [...parts, line.slice(start)];
 }

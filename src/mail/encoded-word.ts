@@ -6,12 +6,12 @@ const WORD = /=\?([\w-]+)(?:\*[\w-]+)?\?([bq])\?([^? ]*)\?=/gi;
 export function decodeWords(text: string): string {
   // white space between two encoded words belongs to neither (RFC 2047 6.2)
   const joined = text.replace(/(\?=)[ \t\r\n]+(?==\?[\w-]+(?:\*[\w-]+)?\?[bq]\?)/gi, "$1");
-  const parts: { charset: string; bytes: Buffer }[] = [];
+  const parts: { charset: string; bytes: Buffer[] }[] = [];
   let out = "";
   let last = 0;
   // neighbouring words of one charset are joined as bytes first: JavaMail splits within a character
   const flush = () => {
-    for (const part of parts.splice(0)) out += decode(part.bytes, part.charset);
+    for (const part of parts.splice(0)) out += decode(Buffer.concat(part.bytes), part.charset);
   };
   for (const match of joined.matchAll(WORD)) {
     const between = joined.slice(last, match.index);
@@ -24,8 +24,8 @@ export function decodeWords(text: string): string {
     const bytes =
       (match[2] ?? "").toLowerCase() === "b" ? Buffer.from(match[3] ?? "", "base64") : fromQ(match[3] ?? "");
     const previous = parts.at(-1);
-    if (previous?.charset === charset) previous.bytes = Buffer.concat([previous.bytes, bytes]);
-    else parts.push({ charset, bytes });
+    if (previous?.charset === charset) previous.bytes.push(bytes);
+    else parts.push({ charset, bytes: [bytes] });
   }
   flush();
   return out + joined.slice(last);

@@ -6,10 +6,10 @@ export const MAX_HEADER_BYTES = 262_144;
 /** One field: `raw` is its very octets with every fold and the final CRLF; `name` is lower-case. */
 export type HeaderField = { readonly name: string; readonly raw: Uint8Array };
 
-/** A message's header section and where its body begins. A line that is no field (no colon) has the name "". */
+/** A message's header section and where its body begins. */
 export type HeaderSection = {
   readonly fields: readonly HeaderField[];
-  /** Octets up to the first octet of the body: the header and the blank line. */
+  /** Octets up to the first octet of the body: the header and the blank line, if there is one. */
   readonly size: number;
 };
 
@@ -33,12 +33,19 @@ export function readHeader(head: Uint8Array, isComplete: boolean): HeaderSection
     const next = bytes[at];
     if (next === undefined && !isComplete) return undefined;
     if (next === 32 || next === 9) continue;
-    fields.push(field(bytes.subarray(start, at)));
+    const read = field(bytes.subarray(start, at));
+    // what is neither field nor fold begins the body, as other mail servers see it: else text would become header
+    if (read.name === "") return { fields, size: start };
+    fields.push(read);
     start = at;
   }
   if (!isComplete) return undefined;
   // a message without a blank line is all header; the last line may lack its line end
-  if (start < bytes.length) fields.push(field(Buffer.concat([bytes.subarray(start), Buffer.from("\r\n")])));
+  if (start < bytes.length) {
+    const last = field(Buffer.concat([bytes.subarray(start), Buffer.from("\r\n")]));
+    if (last.name === "") return { fields, size: start };
+    fields.push(last);
+  }
   return { fields, size: bytes.length };
 }
 

@@ -1,5 +1,5 @@
 // Already encrypted: does a message consist of nothing but ciphertext, and for whom.
-import { readHeader, fieldsNamed, fieldValue, type HeaderSection } from "../mail/header.ts";
+import { fieldsNamed, fieldValue, type HeaderSection } from "../mail/header.ts";
 import { collect, sizedFrom, type Sized } from "../mail/chunks.ts";
 import { decodeArmor } from "../pgp/armor.ts";
 import { isWholeMessage, readMessageShape } from "../pgp/message-shape.ts";
@@ -7,8 +7,14 @@ import type { PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
 import { isWholeEnveloped, readEnvelopedShape } from "../smime/enveloped-shape.ts";
 import { readerId } from "../smime/recipient-info.ts";
 
+/** What RFC 3156 4 asks for in either part, and nothing that could carry text of its own. */
+const VERSION_PART =
+  /^\r\nContent-Type: *application\/pgp-encrypted\r\n(?:Content-(?:Description: PGP\/MIME version identification|Transfer-Encoding: 7bit)\r\n)*\r\nVersion: 1(?:\r\n)*$/i;
+const DATA_PART =
+  /^\r\nContent-Type: *application\/octet-stream(?:; *name="encrypted\.asc")?\r\n(?:Content-(?:Description: OpenPGP encrypted message(?:\.asc)?|Disposition: inline; filename="encrypted\.asc"|Transfer-Encoding: 7bit)\r\n)*\r\n(-----BEGIN PGP MESSAGE-----\r\n(?:Version: [\w .()-]{1,60}\r\n)?\r\n[A-Za-z0-9+/=\r\n]+-----END PGP MESSAGE-----)(?:\r\n)*$/i;
+
 /** Larger messages are not examined: they are encrypted once more, which is always safe. */
-const MAX_EXAMINED_BYTES = 32 * 1024 * 1024;
+const MAX_EXAMINED_BYTES = 4 * 1024 * 1024;
 
 const AES = "2.16.840.1.101.3.4.1.";
 
@@ -19,6 +25,7 @@ export type Encrypted = { readonly kind: "smime" | "pgp"; readonly readerIds: re
  * multipart/encrypted of two parts whose second is one OpenPGP message. Undefined for everything else, also when in doubt.
  */
 export async function encryptedFor(header: HeaderSection, content: Sized): Promise<Encrypted | undefined> {
+  if (header.fields.some((field) => field.name === "bcc" || field.name === "resent-bcc")) return undefined;
   const type = contentType(header);
   if (type === undefined || content.size > MAX_EXAMINED_BYTES) return undefined;
   const isSmime = /^application\/(?:x-)?pkcs7-mime\s*(?:;|$)/i.test(type);
@@ -79,19 +86,12 @@ function pgpReaders(type: string, body: Buffer): Encrypted | undefined {
   const pieces = `\r\n${body.toString("latin1")}`.split(`\r\n--${mark}`);
   const [preamble, version, data, close, ...more] = pieces;
   if (preamble?.trim() !== "" || close === undefined || !/^--\s*$/.test(close) || more.length > 0) return undefined;
-  if (!/^\r\nContent-Type: *application\/pgp-encrypted[^]*?\r\n\r\n(?:Version: 1\s*)?$/i.test(version ?? ""))
-    return undefined;
-  const part = Buffer.from((data ?? "").replace(/^\r\n/, ""), "latin1");
-  const partHeader = readHeader(part, true);
-  const text = part
-    .subarray(partHeader?.size ?? 0)
-    .toString("latin1")
-    .trim();
-  if (!text.startsWith("-----BEGIN PGP MESSAGE-----") || !text.endsWith("-----END PGP MESSAGE-----")) return undefined;
-  const blocks = decodeArmor(text).blocks;
-  const [block] = blocks;
-  if (block === undefined || blocks.length !== 1 || !isWholeMessage(block.bytes)) return undefined;
-  return { kind: "pgp", readerIds: readMessageShape(block.bytes).readerIds };
+  if (!VERSION_PART.test(version ?? "")) return undefined;
+  const block = DATA_PART.exec(data ?? "")?.[1];
+  const { blocks, faults } = decodeArmor(block ?? "");
+  const [only] = blocks;
+  if (only === undefined || blocks.length !== 1 || faults.length > 0 || !isWholeMessage(only.bytes)) return undefined;
+  return { kind: "pgp", readerIds: readMessageShape(only.bytes).readerIds };
 }
 
 function strictBase64(body: Buffer): Buffer | undefined {

@@ -25,7 +25,7 @@ export type Decision = {
 };
 
 /** What matters of a message; `explain` asks without one. */
-export type DecisionFacts = Pick<MailFacts, "project" | "isRecoveryMail"> & { readonly isPass?: boolean };
+export type DecisionFacts = Pick<MailFacts, "projects" | "isRecoveryMail"> & { readonly isPass?: boolean };
 
 /** The treatment of one recipient. Never throws for a look-up: that is a treatment of its own, `later`. */
 export async function decide(
@@ -35,7 +35,7 @@ export async function decide(
   settings: TreatmentSettings,
   signal: AbortSignal,
 ): Promise<Decision> {
-  const policy = policyFor(recipient, facts.project, settings.base, settings.rules);
+  const policy = policyFor(recipient, facts.projects, settings.base, settings.rules);
   const trail: Decision["trail"][number][] = [];
   let known: Known = {
     policy,

@@ -38,6 +38,7 @@ export function outboundDoor(
       async commit(final) {
         await begin();
         if (loop.hops() >= MAX_HOPS) {
+          await receiving.abort();
           throw new MessageRefused({
             code: 554,
             status: "5.4.6",

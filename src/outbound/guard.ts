@@ -35,7 +35,7 @@ const PGP_FIELDS: Record<string, RegExp> = {
 const PGP_FRAME =
   /^--([\w-]{10,70})\r\nContent-Type: application\/pgp-encrypted\r\nContent-Description: PGP\/MIME version identification\r\n\r\nVersion: 1\r\n\r\n--\1\r\nContent-Type: application\/octet-stream; name="encrypted\.asc"\r\nContent-Disposition: inline; filename="encrypted\.asc"\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\n/;
 const BASE64_LINES = /^[A-Za-z0-9+/=\r\n]*$/;
-const HIDDEN_SUBJECT = /^(?:\[\.\.\.\]|(?:\[[\w .-]{1,40}\]\s*)?\([A-Z][A-Z0-9_]+-\d+\))$/;
+const HIDDEN_SUBJECT = /^(?:\[\.\.\.\]|(?:\[[\w .-]{1,40}\] ?)?\([A-Z][A-Z0-9_]+-\d+\))$/;
 
 /** Gives what may be sent, or throws GuardStop with the reason. */
 export async function guard(outgoing: Outgoing, plan: DeparturePlan): Promise<Guarded> {

@@ -13,13 +13,13 @@ import {
 } from "../mail/header.ts";
 import { encryptedFor, type Encrypted } from "./already-encrypted.ts";
 import { isRecoveryMail, MAX_RECOVERY_MAIL_BYTES } from "./recovery-mail.ts";
-import { projectOf } from "./rules.ts";
+import { projectsOf } from "./rules.ts";
 
 export type MailFacts = {
   readonly header: HeaderSection;
   readonly content: Sized;
-  /** Project key of the first issue key in the subject. */
-  readonly project: string | undefined;
+  /** Projects of the issue keys in the subject. */
+  readonly projects: readonly string[];
   /** The one mailbox of From; undefined when there are none or several. */
   readonly from: Mailbox | undefined;
   /** Keys of the mailboxes in To and Cc; every other recipient is hidden and stays so. */
@@ -31,8 +31,8 @@ export type MailFacts = {
 /** Room for our own Received field above the largest header section that is accepted. */
 const HEAD_BYTES = MAX_HEADER_BYTES + 4096;
 
-/** Throws when the stored message cannot be read. */
-export async function readMailFacts(content: Sized, recipientCount: number): Promise<MailFacts> {
+/** Recovery mails are looked for only when a policy may exempt them. Throws when the stored message cannot be read. */
+export async function readMailFacts(content: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
   const head = await readHead(content, HEAD_BYTES);
   const header = readHeader(head, true);
   if (header === undefined) throw new Error("the header section of the message does not end");
@@ -44,11 +44,11 @@ export async function readMailFacts(content: Sized, recipientCount: number): Pro
     .flatMap((name) => fieldsNamed(header, name))
     .flatMap((field) => addressesOf(fieldValue(field)));
   const from = fieldsNamed(header, "from").flatMap((field) => addressesOf(fieldValue(field)));
-  const isSmall = content.size <= MAX_RECOVERY_MAIL_BYTES;
+  const isSmall = mayExempt && content.size <= MAX_RECOVERY_MAIL_BYTES;
   return {
     header,
     content,
-    project: projectOf(decodeWords(value("subject"))),
+    projects: projectsOf(decodeWords(value("subject"))),
     from: from.length === 1 ? from[0] : undefined,
     visible: new Set(visible.map((mailbox) => mailbox.key)),
     encrypted: await encryptedFor(header, content),

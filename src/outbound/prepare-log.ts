@@ -6,7 +6,7 @@ import type { PrepareObserver } from "./prepare.ts";
 
 export function prepareLog(log: Log, metrics: Metrics): PrepareObserver {
   return {
-    decided(queueId, recipient, { treatment, trail }) {
+    decided(queueId, { mailbox: recipient, attempts, state }, { treatment, trail }) {
       for (const { source, kind, answer, ms, cached, candidates, fault } of trail) {
         if (answer === "skipped") continue;
         metrics.lookups.labels(source, answer).inc();
@@ -17,7 +17,7 @@ export function prepareLog(log: Log, metrics: Metrics): PrepareObserver {
           if (!fit) log.event("key.unfit", { queueId, recipient, source, fingerprint: unfit, reason });
         }
       }
-      metrics.recipients.labels(treatment.kind).inc();
+      if (attempts === 0 && state === "queued") metrics.recipients.labels(treatment.kind).inc();
       const reason = "reason" in treatment ? treatment.reason : "source" in treatment ? treatment.source : undefined;
       const fingerprints = "key" in treatment ? [treatment.key.fingerprint] : undefined;
       const fault = treatment.kind === "later" ? treatment.cause : undefined;

@@ -1,7 +1,7 @@
 // Prepare: a leased message becomes shipments that may leave, and recipients to whom nothing is sent now.
 import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
 import type { MessageCipher, Split } from "../encrypt/cipher.ts";
-import { splitMessage, type SubjectMode } from "../encrypt/outer-header.ts";
+import { splitMessage, withoutPrivateFields, type SubjectMode } from "../encrypt/outer-header.ts";
 import type { PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
 import type { KeySource } from "../keys/source.ts";
 import { fitness, type FitnessPolicy } from "../keys/fitness.ts";
@@ -31,10 +31,18 @@ export type NotSent = {
   readonly holdMs: number;
 };
 
+/** What came of one shipment: it is ready, or its recipients wait. */
+export type Made = { readonly shipment: Shipment } | { readonly notSent: readonly NotSent[] };
+
+/**
+ * `shipments` are made when they are called, for each may hold a message in memory: send one before making many more.
+ * `holdMs` is what the policy of a recipient says, by index.
+ */
 export type Prepared = {
   readonly facts: MailFacts;
-  readonly shipments: readonly Shipment[];
+  readonly shipments: readonly (() => Promise<Made>)[];
   readonly notSent: readonly NotSent[];
+  readonly holdMs: ReadonlyMap<number, number>;
 };
 
 export type PrepareParts = {
@@ -49,7 +57,7 @@ export type PrepareParts = {
 };
 
 export type PrepareObserver = {
-  decided(id: string, recipient: Mailbox, decision: Decision): void;
+  decided(id: string, recipient: LeasedRecipient, decision: Decision): void;
   stopped(id: string, recipients: readonly Mailbox[], cause: Error): void;
   encrypted(kind: "smime" | "pgp", ms: number): void;
 };
@@ -58,28 +66,31 @@ type Decided = { readonly recipient: LeasedRecipient; readonly decision: Decisio
 
 /** Throws only when the stored message cannot be read; whatever fails for a group of recipients is `later` for that group. */
 export async function prepare(leased: Leased, parts: PrepareParts, signal: AbortSignal): Promise<Prepared> {
-  const facts = await readMailFacts(leased.content, leased.allRecipients.length);
+  const facts = await readMailFacts(leased.content, leased.allRecipients.length, mayExempt(parts.settings));
   const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal);
   const decided = await Promise.all(
     leased.due.map(async (recipient): Promise<Decided> => {
       const isPass = canRead.has(recipient.mailbox.key);
       const decision = await decide(recipient.mailbox, { ...facts, isPass }, parts.chains, parts.settings, signal);
-      parts.observe.decided(leased.id, recipient.mailbox, decision);
+      parts.observe.decided(leased.id, recipient, decision);
       return { recipient, decision };
     }),
   );
   const load = { leased, facts, parts, signal };
-  const done = await Promise.all([
-    ...encryptedShipments(load, decided, "smime"),
-    ...encryptedShipments(load, decided, "pgp"),
-    ...unencryptedShipments(load, decided),
-  ]);
-  const failed = done.flatMap((one) => ("notSent" in one ? one.notSent : []));
   return {
     facts,
-    shipments: done.flatMap((one) => ("shipment" in one ? [one.shipment] : [])),
-    notSent: [...decided.flatMap(waiting), ...failed],
+    shipments: [
+      ...encryptedShipments(load, decided, "smime"),
+      ...encryptedShipments(load, decided, "pgp"),
+      ...unencryptedShipments(load, decided),
+    ],
+    notSent: decided.flatMap(waiting),
+    holdMs: new Map(decided.map(({ recipient, decision }) => [recipient.index, decision.policy.holdMs])),
   };
+}
+
+function mayExempt({ base, rules }: TreatmentSettings): boolean {
+  return [base, ...rules].some((policy) => policy.recoveryMail === "exempt");
 }
 
 type Load = {
@@ -88,22 +99,20 @@ type Load = {
   readonly parts: PrepareParts;
   readonly signal: AbortSignal;
 };
-type Made = { readonly shipment: Shipment } | { readonly notSent: readonly NotSent[] };
-
 function waiting({ recipient, decision }: Decided): NotSent[] {
   const { treatment, policy } = decision;
   const isSent = treatment.kind !== "later" && treatment.kind !== "report" && treatment.kind !== "block";
   return isSent ? [] : [{ recipient, treatment, holdMs: policy.holdMs }];
 }
 
-function encryptedShipments(load: Load, decided: readonly Decided[], kind: "smime" | "pgp"): Promise<Made>[] {
+function encryptedShipments(load: Load, decided: readonly Decided[], kind: "smime" | "pgp"): (() => Promise<Made>)[] {
   const members = decided.flatMap(({ recipient, decision }): Member<RecipientKey>[] => {
     const { treatment, policy } = decision;
     if (treatment.kind !== kind) return [];
     const isHidden = !load.facts.visible.has(recipient.mailbox.key);
     return [{ recipient, key: treatment.key, isHidden, subject: policy.subject }];
   });
-  return groupMembers(members).map((group) => encryptGroup(load, group, kind));
+  return groupMembers(members).map((group) => () => encryptGroup(load, group, kind));
 }
 
 async function encryptGroup(load: Load, group: readonly Member<RecipientKey>[], kind: "smime" | "pgp"): Promise<Made> {
@@ -131,28 +140,28 @@ async function encryptGroup(load: Load, group: readonly Member<RecipientKey>[], 
   });
 }
 
-/** Clear mail by its rule, and mail that came encrypted: each in one transaction, the bytes as they came. */
-function unencryptedShipments(load: Load, decided: readonly Decided[]): Promise<Made>[] {
+/** Clear mail by its rule, and mail that came encrypted: each in one transaction, the body as it came. */
+function unencryptedShipments(load: Load, decided: readonly Decided[]): (() => Promise<Made>)[] {
   const { leased, facts } = load;
-  const asItCame = { is8bit: leased.envelope.is8bit, smtpUtf8: leased.envelope.smtpUtf8 };
-  const made: Promise<Made>[] = [];
   const { encrypted } = facts;
-  const passed = decided.filter(({ decision }) => decision.treatment.kind === "pass").map(({ recipient }) => recipient);
-  if (passed.length > 0 && encrypted !== undefined) {
-    const { kind, readerIds } = encrypted;
-    const make = async () => guard(new Ciphertext(kind, facts.content, readerIds), { kind: "pass", readerIds });
-    made.push(guarded(load, passed, async () => ({ treatment: "pass", guarded: await make(), ...asItCame })));
-  }
-  for (const rule of ["fallback-allow", "recovery-mail"] as const) {
-    const clear = decided.filter(
-      ({ decision: { treatment } }) => treatment.kind === "clear" && treatment.rule === rule,
-    );
-    const make = async () => guard(new ApprovedClear(facts.content, rule), { kind: "clear", rule });
-    const recipients = clear.map(({ recipient }) => recipient);
-    if (clear.length > 0)
-      made.push(guarded(load, recipients, async () => ({ treatment: "clear", guarded: await make(), ...asItCame })));
-  }
-  return made;
+  const asItCame = { is8bit: leased.envelope.is8bit, smtpUtf8: leased.envelope.smtpUtf8 };
+  const treatedAs = (holds: (treatment: Treatment) => boolean) =>
+    decided.filter(({ decision }) => holds(decision.treatment)).map(({ recipient }) => recipient);
+  const ship = (recipients: readonly LeasedRecipient[], treatment: "clear" | "pass", make: () => Promise<Guarded>) =>
+    recipients.length === 0
+      ? []
+      : [() => guarded(load, recipients, async () => ({ treatment, guarded: await make(), ...asItCame }))];
+
+  const passed = encrypted === undefined ? [] : treatedAs(({ kind }) => kind === "pass");
+  const { kind, readerIds } = encrypted ?? { kind: "smime", readerIds: [] };
+  return [
+    ...ship(passed, "pass", () => guard(new Ciphertext(kind, facts.content, readerIds), { kind: "pass", readerIds })),
+    ...(["fallback-allow", "recovery-mail"] as const).flatMap((rule) => {
+      const recipients = treatedAs((treatment) => treatment.kind === "clear" && treatment.rule === rule);
+      const clear = withoutPrivateFields(facts.header, facts.content);
+      return ship(recipients, "clear", () => guard(new ApprovedClear(clear, rule), { kind: "clear", rule }));
+    }),
+  ];
 }
 
 /** Whatever goes wrong on the way to a shipment makes its recipients wait. */
@@ -194,6 +203,8 @@ async function senderKey(load: Load, group: readonly Member<RecipientKey>[]): Pr
   if (!parts.settings.toSender || first === undefined || from === undefined) return [];
   const source = parts.senderKeys[first.kind] as KeySource<RecipientKey> | undefined;
   const answer = await source?.find(from, signal);
+  if (answer?.kind === "failed")
+    throw new Error("the key store that toSender asks cannot be read", { cause: answer.cause });
   if (answer?.kind !== "found") return [];
   return answer.value
     .filter((key) => fitness(key, from, parts.now(), parts.fitness).fit && format(key) === format(first))

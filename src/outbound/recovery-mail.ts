@@ -5,13 +5,20 @@
 // issue key in the subject, no link to an issue, one recipient, no attachment, and a link to one of the recovery pages.
 import { decodeWords } from "../mail/encoded-word.ts";
 import { fieldValue, firstField, type HeaderSection } from "../mail/header.ts";
-import { projectOf } from "./rules.ts";
+import { projectsOf } from "./rules.ts";
 
 /** Larger messages are never recovery mails, in octets. */
 export const MAX_RECOVERY_MAIL_BYTES = 65_536;
 
-const RECOVERY_LINK =
-  /https?:\/\/[^\s"'<>]+\/(?:secure\/(?:ResetPassword!default\.jspa|Signup!default\.jspa|VerifyEmail[!.\w]*)|servicedesk\/customer\/(?:user\/(?:signup|resetpassword|forgotpassword)|verify-email))\?[^\s"'<>]*token=/i;
+const RECOVERY_PATHS = [
+  "/secure/ResetPassword!default.jspa?",
+  "/secure/Signup!default.jspa?",
+  "/secure/VerifyEmail",
+  "/servicedesk/customer/user/signup?",
+  "/servicedesk/customer/user/resetpassword?",
+  "/servicedesk/customer/user/forgotpassword?",
+  "/servicedesk/customer/verify-email?",
+];
 const ISSUE_LINK = /\/browse\/[A-Z][A-Z0-9_]+-\d+|\/servicedesk\/customer\/portal\/\d+\/[A-Z]/;
 
 /** `message` is the whole message, at most MAX_RECOVERY_MAIL_BYTES; Reference: docs/TREATMENT.md. */
@@ -24,10 +31,20 @@ export function isRecoveryMail(header: HeaderSection, message: Buffer, recipient
     return field === undefined ? "" : fieldValue(field);
   };
   if (/^<JIRA\.\d+\./.test(value("message-id"))) return false;
-  if (projectOf(decodeWords(value("subject"))) !== undefined) return false;
+  if (projectsOf(decodeWords(value("subject"))).length > 0) return false;
   const text = decodedText(message.subarray(header.size).toString("latin1"));
   if (/^content-disposition:\s*attachment/im.test(text)) return false;
-  return RECOVERY_LINK.test(text) && !ISSUE_LINK.test(text);
+  return hasRecoveryLink(text) && !ISSUE_LINK.test(text);
+}
+
+/** Word by word, so that the time stays linear whatever the text is. */
+function hasRecoveryLink(text: string): boolean {
+  return text
+    .split(/[\s"'<>]/)
+    .some(
+      (word) =>
+        /^https?:\/\//i.test(word) && word.includes("token=") && RECOVERY_PATHS.some((path) => word.includes(path)),
+    );
 }
 
 /** The body with quoted-printable and base64 parts decoded where they stand: enough to look for links, not to show. */

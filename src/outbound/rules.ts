@@ -1,6 +1,6 @@
 // Rules: which mode, fallback, hold and subject hold for one recipient of one message (pure).
 import type { Mailbox } from "../mail/address.ts";
-import type { SubjectMode } from "../encrypt/outer-header.ts";
+import { issuePrefix, type SubjectMode } from "../encrypt/outer-header.ts";
 
 export type TypeMode = "smime-only" | "smime-preferred" | "pgp-preferred" | "pgp-only";
 export type Fallback = "allow" | "report" | "block";
@@ -25,13 +25,18 @@ export type Rule = {
   readonly recoveryMail?: "encrypt" | "exempt" | undefined;
 };
 
-/** The first rule that matches wins; what it does not name comes from `base`. */
+/** The first rule that matches wins; what it does not name comes from `base`. Of several projects the strictest policy holds. */
 export function policyFor(
   recipient: Mailbox,
-  project: string | undefined,
+  projects: readonly string[],
   base: Policy,
   rules: readonly Rule[],
 ): Policy {
+  const candidates = projects.length === 0 ? [undefined] : projects;
+  return candidates.map((project) => policyOf(recipient, project, base, rules)).reduce(stricter);
+}
+
+function policyOf(recipient: Mailbox, project: string | undefined, base: Policy, rules: readonly Rule[]): Policy {
   const rule = rules.find((one) => matches(one, recipient, project));
   if (rule === undefined) return base;
   return {
@@ -43,12 +48,25 @@ export function policyFor(
   };
 }
 
+const FALLBACKS: readonly Fallback[] = ["allow", "report", "block"];
+const SUBJECTS: readonly SubjectMode[] = ["keep", "issue-key", "hide"];
+
+function stricter(a: Policy, b: Policy): Policy {
+  const [lax, strict] = FALLBACKS.indexOf(a.fallback) >= FALLBACKS.indexOf(b.fallback) ? [b, a] : [a, b];
+  return {
+    ...strict,
+    subject: SUBJECTS.indexOf(lax.subject) > SUBJECTS.indexOf(strict.subject) ? lax.subject : strict.subject,
+    recoveryMail: lax.recoveryMail === "encrypt" ? "encrypt" : strict.recoveryMail,
+  };
+}
+
 /**
- * The project of a decoded Subject: the key of its first issue key. Jira's template writes it before the summary, so that no
- * summary can name a project with weaker rules.
+ * The projects of a decoded Subject. An issue key where Jira's template puts it, `[JIRA] (SEC-42)`, stands for itself; of other
+ * subjects every issue key counts, for a display name or summary may hold one too.
  */
-export function projectOf(subject: string): string | undefined {
-  return /(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]+)-\d+(?![A-Za-z0-9_])/.exec(subject)?.[1];
+export function projectsOf(subject: string): string[] {
+  const keys = (issuePrefix(subject) ?? subject).matchAll(/(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]+)-\d+(?![A-Za-z0-9_])/g);
+  return [...new Set([...keys].flatMap((match) => match[1] ?? []))];
 }
 
 function matches(rule: Rule, recipient: Mailbox, project: string | undefined): boolean {

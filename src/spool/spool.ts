@@ -87,7 +87,7 @@ export type Notice = {
   readonly onceADay?: string;
 };
 
-export type Settled = { readonly noticesStored: number; readonly leaseLost: boolean };
+export type Settled = { readonly stored: readonly Notice[]; readonly leaseLost: boolean };
 
 export type QueueEntry = {
   readonly id: string;
@@ -115,7 +115,7 @@ export type Spool = {
   renew(lease: Lease, leaseUntil: number): Promise<boolean>;
   /**
    * Writes the outcomes of a lease and the notices they cause in one transaction and ends the lease. The body goes when every
-   * recipient is final. `noticesStored` says how many notices were really stored (see `onceADay`). When the lease was lost
+   * recipient is final. `stored` are the notices that were really stored (see `onceADay`). When the lease was lost
    * (`leaseLost`), only `delivered` is written, for recipients that still wait, so that nobody sends to them again; the other
    * outcomes and the notices are left to the newer lease. A final state is never changed.
    */
@@ -129,7 +129,7 @@ export type Spool = {
   /** Recipients that wait, and when the oldest message of theirs was accepted. */
   counts(): Promise<{ states: Record<"queued" | "held", number>; oldestAcceptedAt: number | undefined }>;
 
-  /** For operators: newest first, at most `limit`. Final recipients of finished messages are kept for a while without body. */
+  /** For operators: what waits, then what is finished, each newest first, at most `limit`. Final recipients of finished messages are kept for a while without body. */
   list(limit: number): Promise<readonly QueueEntry[]>;
   show(id: string): Promise<QueueEntry | null>;
   /** Makes waiting recipients due now: of one message, or of all. Returns how many. */

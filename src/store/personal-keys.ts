@@ -22,7 +22,12 @@ export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalK
   return {
     async find(mailbox, kind, origin) {
       const rows = sql.selectFrom("personal_keys").selectAll().where("address_key", "=", mailbox.key);
-      return parsed(await rows.where("kind", "=", kind).where("origin", "=", origin).execute());
+      const own = await rows.where("kind", "=", kind).where("origin", "=", origin).execute();
+      const keys = await parsed(own);
+      // unreadable is not absent: another source must not step in
+      if (own.length > 0 && keys.length === 0)
+        throw new Error(`the stored ${kind} key of ${mailbox.address} cannot be read; remove and add it again`);
+      return keys;
     },
     list: async () => parsed(await sql.selectFrom("personal_keys").selectAll().orderBy("address_key").execute()),
     async add(mailbox, key, origin, at) {

@@ -21,7 +21,8 @@ export type ViewParts = {
 };
 
 export function spoolView({ sqlite, rows, bodies, commits, now }: ViewParts): View {
-  const newest = sqlite.prepare("SELECT * FROM messages ORDER BY seq DESC LIMIT ?");
+  const waiting = sqlite.prepare("SELECT * FROM messages WHERE due_at IS NOT NULL ORDER BY seq DESC LIMIT ?");
+  const finished = sqlite.prepare("SELECT * FROM messages WHERE due_at IS NULL ORDER BY seq DESC LIMIT ?");
   const retryOne = sqlite.prepare(`UPDATE recipients SET next_attempt_at = ? WHERE seq = ? AND ${WAITING}`);
   const waitingSeqs = sqlite.prepare("SELECT seq FROM messages WHERE due_at IS NOT NULL");
   const heldSeqs = sqlite.prepare("SELECT DISTINCT seq FROM recipients WHERE state = 'held'");
@@ -71,7 +72,12 @@ export function spoolView({ sqlite, rows, bodies, commits, now }: ViewParts): Vi
   };
 
   return {
-    list: (limit) => Promise.resolve((newest.all(limit) as unknown as StoredMessage[]).map(entry)),
+    list: (limit) => {
+      // what waits comes first: however much was delivered, it is never cut off
+      const first = waiting.all(limit) as unknown as StoredMessage[];
+      const rest = finished.all(limit - first.length) as unknown as StoredMessage[];
+      return Promise.resolve([...first, ...rest].map(entry));
+    },
     show: (id) => {
       const stored = rows.message(id);
       return Promise.resolve(stored === undefined ? null : entry(stored));

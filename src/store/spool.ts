@@ -60,16 +60,16 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     notices: readonly Notice[],
   ) => {
     for (const outcome of outcomes) rows.settle(stored.seq, outcome, now());
-    let noticesStored = 0;
+    const storedNotices: Notice[] = [];
     for (const notice of notices) {
       if (!rows.claim(notice, now())) continue;
-      noticesStored++;
+      storedNotices.push(notice);
       storeNotice(notice);
     }
     if (held?.isWoken === true) rows.wake(stored.seq, now());
     for (const key of held?.woken ?? []) rows.wake(stored.seq, now(), key);
     onStep("outcomes written");
-    return { noticesStored, isFinal: rows.conclude(stored.seq, now()) };
+    return { storedNotices, isFinal: rows.conclude(stored.seq, now()) };
   };
 
   const storeNotice = (notice: Notice) => {
@@ -122,9 +122,9 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     },
     async settle(lease, outcomes, notices) {
       const stored = rows.message(lease.id);
-      if (stored === undefined) return { noticesStored: 0, leaseLost: true };
+      if (stored === undefined) return { stored: [], leaseLost: true };
       const delivered = outcomes.filter((outcome) => outcome.state === "delivered");
-      const { held, noticesStored, isFinal } = await commits.run(() => {
+      const { held, storedNotices, isFinal } = await commits.run(() => {
         // asked here and not above: a lease may run out while it waits for the group
         const held = leases.current(lease);
         const lost = held === undefined;
@@ -134,7 +134,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       if (held !== undefined) leases.end(held);
       if (isFinal && stored.in_file === 1) await bodies.remove(lease.id);
       onStep("body removed");
-      return { noticesStored, leaseLost: held === undefined };
+      return { stored: storedNotices, leaseLost: held === undefined };
     },
     release: (lease) => {
       const held = leases.current(lease);

@@ -19,7 +19,7 @@ function recipient(more: Partial<LeasedRecipient> = {}): LeasedRecipient {
     ...more,
   };
 }
-const settled = (attempt: Attempt, acceptedAt = NOW) => settle(attempt, { acceptedAt }, NOW, RETRY, 0);
+const settled = (attempt: Attempt, acceptedAt = NOW) => settle(attempt, { acceptedAt }, NOW, RETRY, 0, 7 * DAY);
 
 describe("retry", () => {
   test("the delay grows by the factor up to the maximum", () => {

@@ -49,11 +49,20 @@ test("parts of sized bytes keep their size and order", async () => {
 });
 
 test("a header section is its fields, folds kept, and joining them gives back its very octets", () => {
-  const text = "From: a@b\r\nSubject: one\r\n two\r\n\tthree\r\nno colon here\r\nX : spaced\r\n\r\nbody: x\r\n";
+  const text = "From: a@b\r\nSubject: one\r\n two\r\n\tthree\r\nX : spaced\r\n\r\nbody: x\r\n";
   const header = readHeader(Buffer.from(text), true);
-  expect(header?.fields.map((field) => field.name)).toEqual(["from", "subject", "", "x"]);
+  expect(header?.fields.map((field) => field.name)).toEqual(["from", "subject", "x"]);
   expect(fieldValue(fieldsNamed(header!, "subject")[0]!)).toBe("one two\tthree");
   expect(`${joinFields(header!.fields).toString()}\r\n`).toBe(text.slice(0, header!.size));
+});
+
+test("a line that is neither field nor fold begins the body", () => {
+  const text = "Subject: s\r\nHello Ann\r\nPassword: hunter2\r\n\r\nbye\r\n";
+  const header = readHeader(Buffer.from(text), true);
+  expect(header?.fields.map((field) => field.name)).toEqual(["subject"]);
+  expect(text.slice(header?.size)).toBe("Hello Ann\r\nPassword: hunter2\r\n\r\nbye\r\n");
+  expect(readHeader(Buffer.from("Hello Ann\r\n"), true)).toEqual({ fields: [], size: 0 });
+  expect(readHeader(Buffer.from(" folded\r\nA: b\r\n\r\n"), true)).toEqual({ fields: [], size: 0 });
 });
 
 test("a header that has not ended yet is none, and one without a body is all header", () => {

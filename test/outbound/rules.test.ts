@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { mailbox } from "../../src/mail/address.ts";
-import { matchesPattern, policyFor, projectOf, type Policy } from "../../src/outbound/rules.ts";
+import { matchesPattern, policyFor, projectsOf, type Policy } from "../../src/outbound/rules.ts";
 
 const BASE: Policy = {
   type: "smime-preferred",
@@ -16,7 +16,8 @@ test("the first rule that matches wins and overrides only what it names", () => 
     { project: "SEC", fallback: "block", subject: "hide" },
     { recipients: ["*"], holdMs: 0 },
   ] as const;
-  const policy = (address: string, project?: string) => policyFor(mailbox(address), project, BASE, rules);
+  const policy = (address: string, project?: string) =>
+    policyFor(mailbox(address), project === undefined ? [] : [project], BASE, rules);
   expect(policy("ann@internal.example.com", "SEC")).toEqual({ ...BASE, fallback: "allow" });
   expect(policy("ann@example.com", "SEC")).toEqual({ ...BASE, fallback: "block", subject: "hide" });
   expect(policy("ann@example.com", "PUB")).toEqual({ ...BASE, holdMs: 0 });
@@ -24,8 +25,8 @@ test("the first rule that matches wins and overrides only what it names", () => 
 
 test("a rule with recipients and project needs both", () => {
   const rules = [{ recipients: ["ann@*"], project: "SEC", fallback: "allow" }] as const;
-  expect(policyFor(mailbox("ann@example.com"), "PUB", BASE, rules)).toEqual(BASE);
-  expect(policyFor(mailbox("bob@example.com"), "SEC", BASE, rules)).toEqual(BASE);
+  expect(policyFor(mailbox("ann@example.com"), ["PUB"], BASE, rules)).toEqual(BASE);
+  expect(policyFor(mailbox("bob@example.com"), ["SEC"], BASE, rules)).toEqual(BASE);
 });
 
 describe("patterns", () => {
@@ -42,8 +43,24 @@ describe("patterns", () => {
   ])("%s on %s: %s", (pattern, key, matches) => expect(matchesPattern(pattern, key)).toBe(matches));
 });
 
-test("the project is that of the first issue key, so a summary cannot choose a weaker rule", () => {
-  expect(projectOf("[JIRA] (SEC-42) see PUB-1")).toBe("SEC");
-  expect(projectOf("Re: [JIRA] Created: (A1_B-7) x")).toBe("A1_B");
-  expect(projectOf("xSEC-42 and sec-42")).toBeUndefined();
+test("the issue key of Jira's template alone names the project; elsewhere every key counts", () => {
+  expect(projectsOf("[JIRA] (SEC-42) see PUB-1")).toEqual(["SEC"]);
+  expect(projectsOf("[JIRA] PUB-1 mentioned you on SEC-42 (Jira)")).toEqual(["PUB", "SEC"]);
+  expect(projectsOf("Re: [JIRA] Created: (A1_B-7) x")).toEqual(["A1_B"]);
+  expect(projectsOf("xSEC-42 and sec-42")).toEqual([]);
+});
+
+test("of several projects the strictest policy holds", () => {
+  const rules = [
+    { project: "PUB", fallback: "allow" },
+    { project: "SEC", fallback: "block" },
+    { project: "HID", subject: "hide", fallback: "allow" },
+  ] as const;
+  const policy = policyFor(
+    mailbox("ann@example.com"),
+    ["PUB", "SEC", "HID"],
+    { ...BASE, recoveryMail: "exempt" },
+    rules,
+  );
+  expect(policy).toMatchObject({ fallback: "block", subject: "hide" });
 });

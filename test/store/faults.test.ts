@@ -234,7 +234,10 @@ describe("a full disk", () => {
     for (const id of ids) {
       const leased = await mustLease(spool, clock.now());
       expect(leased.id).toBe(id);
-      expect(await spool.settle(leased, [outcome(leased.due[0]!)], [])).toEqual({ noticesStored: 0, leaseLost: false });
+      expect(await spool.settle(leased, [outcome(leased.due[0]!)], [])).toEqual({
+        stored: [],
+        leaseLost: false,
+      });
     }
     expect((await spool.counts()).states).toEqual({ queued: 0, held: 0 });
   });

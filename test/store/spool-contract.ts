@@ -255,7 +255,7 @@ export function spoolContract(name: string, engine: Engine): void {
           [outcome(lost.due[0]!), outcome(lost.due[1]!, { state: "failed", lastReply: "from the lost lease" })],
           [report("a@x.example")],
         ),
-      ).toEqual({ noticesStored: 0, leaseLost: true });
+      ).toEqual({ stored: [], leaseLost: true });
       expect((await spool.show(lost.id))!.recipients.map((one) => one.state)).toEqual(["delivered", "queued"]);
       expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
       expect((await settleAll(current, later(MINUTE))).leaseLost).toBe(false);
@@ -297,7 +297,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const leased = await lease();
       const notice = report("carol@example.com");
       const settled = await spool.settle(leased, [outcome(leased.due[0]!, { state: "failed" })], [notice]);
-      expect(settled).toEqual({ noticesStored: 1, leaseLost: false });
+      expect(settled).toEqual({ stored: [expect.anything()], leaseLost: false });
       const stored = await lease();
       expect(stored.envelope).toMatchObject({ class: "report", reversePath: undefined });
       expect(stored.allRecipients).toEqual([mailbox("carol@example.com")]);
@@ -314,7 +314,7 @@ export function spoolContract(name: string, engine: Engine): void {
         }
         const outcomes = [outcome(leased.due[0]!)];
         const notices = keys.map((key) => report("a@x.example", key));
-        return (await spool.settle(leased, outcomes, notices)).noticesStored;
+        return (await spool.settle(leased, outcomes, notices)).stored.length;
       };
       expect(await settleWith("k1", "k1", "k2")).toBe(2);
       clock.advance(DAY - 1);
