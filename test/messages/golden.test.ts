@@ -60,7 +60,7 @@ describe.each(["keep", "issue-key", "hide"])("subject: %s", (mode) => {
 
   const cases = MAILS.flatMap((name) => RECIPIENTS.map((recipient) => ({ name, recipient })));
 
-  test.each(cases)("$name.eml to $recipient is what the golden files say", async ({ name, recipient }) => {
+  test.each(cases)("mail $name to $recipient is what the golden files say", async ({ name, recipient }) => {
     const messageId = /^Message-ID: .*$/m.exec(golden(name).toString("latin1"))![0];
     const mine = upstream.transactions.filter((one) => one.rcptTo.includes(recipient) && one.data.includes(messageId));
     expect(mine).toHaveLength(1);
