@@ -21,7 +21,7 @@ export type BouncyCastle = {
 export function bouncyCastle(): BouncyCastle {
   const folder = mkdtempSync(join(tmpdir(), "sealpost-bc-"));
   const source = fileURLToPath(new URL("BcLoop.java", import.meta.url));
-  execFileSync("javac", ["-cp", JARS, "-d", folder, source]);
+  execFileSync("javac", ["-encoding", "UTF-8", "-cp", JARS, "-d", folder, source]);
   const java = spawn("java", ["-cp", `${folder}:${JARS}`, "BcLoop"], { stdio: ["pipe", "pipe", "inherit"] });
   const answers = createInterface({ input: java.stdout })[Symbol.asyncIterator]();
   let last: Promise<unknown> = Promise.resolve();

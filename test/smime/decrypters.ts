@@ -35,7 +35,7 @@ export type BouncyCastle = { decrypt(cms: Uint8Array, name: string): Promise<Buf
 /** Compiles the oracle once. It decrypts for the first recipient only. */
 export function bouncyCastle(): BouncyCastle {
   const folder = mkdtempSync(join(tmpdir(), "sealpost-bc-"));
-  execFileSync("javac", ["-cp", JARS, "-d", folder, fixture("oracles/Bc.java")]);
+  execFileSync("javac", ["-encoding", "UTF-8", "-cp", JARS, "-d", folder, fixture("oracles/Bc.java")]);
   let count = 0;
   return {
     async decrypt(cms, name) {

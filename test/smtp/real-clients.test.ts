@@ -25,7 +25,9 @@ beforeAll(() => {
   execFileSync("openssl", [...made, "-keyout", keyFile, "-out", certFile], { stdio: "pipe" });
   cert = readFileSync(certFile);
   key = readFileSync(keyFile);
-  execFileSync("javac", ["-cp", MAIL_JAR, "-d", folder, fixture("jira-sender/JiraSender.java")], { stdio: "pipe" });
+  execFileSync("javac", ["-encoding", "UTF-8", "-cp", MAIL_JAR, "-d", folder, fixture("jira-sender/JiraSender.java")], {
+    stdio: "pipe",
+  });
 });
 const doors: Door[] = [];
 const openDoor = async (settings: Partial<ListenerSettings> = {}) => {
