@@ -8,7 +8,6 @@ import type { PersonalKey } from "../keys/personal-keys.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
 import { readOfferedKeys } from "../sources/offered-keys.ts";
-import { openStore, type Store } from "../store/open.ts";
 import { mailboxArgument } from "./arguments.ts";
 import {
   addCommand,
@@ -18,10 +17,10 @@ import {
   printLine,
   printTable,
   run,
-  withSettings,
   type CommonOptions,
   type ExitCode,
 } from "./run.ts";
+import { withStore } from "./with-store.ts";
 
 type ListOptions = CommonOptions & { readonly expiring?: string };
 const DAY_MS = 86_400_000;
@@ -41,20 +40,6 @@ export function register(program: Command): void {
   addCommand(keys, "export <address>", "Write the personal keys of an address to stdout, PEM and armored.").action(
     run(exportKeys),
   );
-}
-
-function withStore(
-  options: CommonOptions,
-  command: (store: Store, settings: Settings) => Promise<ExitCode>,
-): Promise<ExitCode> {
-  return withSettings(options, async (settings) => {
-    const store = await openStore(settings, systemClock);
-    try {
-      return await command(store, settings);
-    } finally {
-      await store.close();
-    }
-  });
 }
 
 function list(options: ListOptions): Promise<ExitCode> {

@@ -1,9 +1,8 @@
 // queue: the spool as an operator sees it; envelopes and states, never the content.
 import type { Command } from "commander";
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config/schema.ts";
 import type { QueueEntry } from "../spool/spool.ts";
-import { openStore, type Store } from "../store/open.ts";
+import type { Store } from "../store/open.ts";
 import {
   addCommand,
   complain,
@@ -12,41 +11,27 @@ import {
   printLine,
   printTable,
   run,
-  withSettings,
   type CommonOptions,
   type ExitCode,
 } from "./run.ts";
+import { withStore } from "./with-store.ts";
 
 const MAX_LISTED = 10_000;
 
 export function register(program: Command): void {
   const queue = program.command("queue").description("Look at the spool and act on it.");
   addCommand(queue, "list", "List messages with the state of each recipient.").action(
-    run((options: CommonOptions) => withSpool(options, list)),
+    run((options: CommonOptions) => withStore(options, (store) => list(store, options))),
   );
   addCommand(queue, "show <id>", "Show one message.").action(
-    run((id: string, options: CommonOptions) => withSpool(options, (store) => show(store, id, options))),
+    run((id: string, options: CommonOptions) => withStore(options, (store) => show(store, id, options))),
   );
   addCommand(queue, "retry [id]", "Make waiting recipients due now: of one message, or of all.").action(
-    run((id: string | undefined, options: CommonOptions) => withSpool(options, (store) => retry(store, id, options))),
+    run((id: string | undefined, options: CommonOptions) => withStore(options, (store) => retry(store, id, options))),
   );
   addCommand(queue, "drop <id>", "End the waiting recipients of a message without delivery and without a DSN.").action(
-    run((id: string, options: CommonOptions) => withSpool(options, (store) => drop(store, id, options))),
+    run((id: string, options: CommonOptions) => withStore(options, (store) => drop(store, id, options))),
   );
-}
-
-function withSpool(
-  options: CommonOptions,
-  command: (store: Store, options: CommonOptions) => Promise<ExitCode>,
-): Promise<ExitCode> {
-  return withSettings(options, async (settings: Settings) => {
-    const store = await openStore(settings, systemClock);
-    try {
-      return await command(store, options);
-    } finally {
-      await store.close();
-    }
-  });
 }
 
 async function list({ spool }: Store, options: CommonOptions): Promise<ExitCode> {

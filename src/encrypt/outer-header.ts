@@ -43,8 +43,12 @@ export function splitMessage(header: HeaderSection, content: Sized, subject: Sub
   const body = sizedFrom(content, header.size);
   if (subject === "keep") {
     const outer = header.fields.filter(staysOutside);
-    const inner = Buffer.concat([joinFields(header.fields.filter(isContentField)), Buffer.from("\r\n")]);
-    return { outerFields: joinFields(outer.flatMap(withinLineLimit)), inner: concatSized(sizedBytes(inner), body) };
+    const folded = outer.flatMap(withinLineLimit);
+    // what cannot be folded outside is not lost: it moves inside
+    const isInside = (field: HeaderField) =>
+      isContentField(field) || (outer.includes(field) && withinLineLimit(field).length === 0);
+    const inner = Buffer.concat([joinFields(header.fields.filter(isInside)), Buffer.from("\r\n")]);
+    return { outerFields: joinFields(folded), inner: concatSized(sizedBytes(inner), body) };
   }
   const outer = header.fields
     .filter(staysOutside)
@@ -112,15 +116,22 @@ function withinLineLimit(field: HeaderField): HeaderField[] {
     : [{ name: field.name, raw: Buffer.from(folded.join("\r\n"), "latin1") }];
 }
 
-/** Cut before the last white space that still fits; a word that is too long is left too long. */
-function foldLine(line: string): string[] {
+/** Cut at the last white space or behind the last comma that still fits; a word that is too long is left too long. */
+function foldLine(text: string): string[] {
+  let line = text;
   const parts: string[] = [];
   let start = 0;
   while (line.length - start > MAX_LINE) {
-    const cut = Math.max(line.lastIndexOf(" ", start + MAX_LINE), line.lastIndexOf("\t", start + MAX_LINE));
-    if (cut <= start) return [line];
-    parts.push(line.slice(start, cut));
-    start = cut;
+    const space = Math.max(line.lastIndexOf(" ", start + MAX_LINE), line.lastIndexOf("\t", start + MAX_LINE));
+    const comma = line.lastIndexOf(",", start + MAX_LINE - 2) + 1;
+    if (Math.max(space, comma) <= start + 1) return [line];
+    parts.push(line.slice(start, space > start + 1 ? space : comma));
+    if (space > start + 1) start = space;
+    else {
+      // an address list without spaces: white space may be added behind its commas (RFC 5322 3.4)
+      line = `${line.slice(0, comma)} ${line.slice(comma)}`;
+      start = comma;
+    }
   }
   return [...parts, line.slice(start)];
 }

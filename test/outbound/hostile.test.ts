@@ -102,3 +102,23 @@ test("clear mail leaves without Bcc and Return-Path, its body untouched", async 
     "From: a@b\r\nTo: c@d\r\n\r\nBcc: body\r\n",
   );
 });
+
+test("a long field is folded at spaces or behind commas, and one that cannot be moves inside: nothing is lost", async () => {
+  const addresses = Array.from({ length: 60 }, (_, index) => `somebody${index}@department.example.com`);
+  const split = async (value: string) => {
+    const { header, content } = parsed(
+      `From: a@b\r\nTo: ${value}\r\nSubject: x\r\nContent-Type: text/plain\r\n\r\nbody\r\n`,
+    );
+    const { outerFields, inner } = splitMessage(header, content, "keep");
+    return [Buffer.from(outerFields).toString(), (await collect(inner)).toString()] as const;
+  };
+  for (const joined of [addresses.join(", "), addresses.join(",")]) {
+    const [outer, inner] = await split(joined);
+    expect(outer.split("\r\n").every((line) => line.length <= 998)).toBe(true);
+    expect(outer.replace(/\s/g, "")).toContain(addresses.join(","));
+    expect(inner).toBe("Content-Type: text/plain\r\n\r\nbody\r\n");
+  }
+  const [outer, inner] = await split(`${"x".repeat(1200)}@example.com`);
+  expect(outer).toBe("From: a@b\r\nSubject: x\r\n");
+  expect(inner).toContain("xxx@example.com\r\nContent-Type");
+});
