@@ -19,7 +19,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["sources", "encrypt", "inbound", "store"],
   ["keys", "smtp"],
   ["smime", "pgp", "users", "config", "spool", "log.ts"],
-  ["mail", "metrics.ts", "secret.ts", "clock.ts"],
+  ["mail", "metrics.ts", "secret.ts", "clock.ts", "as-error.ts"],
 ];
 const MAX_LINES = 400;
 

@@ -7,6 +7,7 @@
 //   keep their attempts. The pause grows from 1 s to 30 s.
 //   A lease that takes long is renewed; one whose process died runs out and is due again.
 //   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
+import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { Leased } from "../spool/spool.ts";
 import { work, type WorkParts } from "./work.ts";
@@ -137,8 +138,4 @@ export function createRunner(
       return inFlight.size;
     },
   };
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

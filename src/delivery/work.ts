@@ -1,4 +1,5 @@
 // Work on one lease: prepare, send, settle. Whatever throws makes the recipients wait; nothing is ever dropped here.
+import { asError } from "../as-error.ts";
 import { ApprovedClear } from "../mail/outgoing.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { guard } from "../outbound/guard.ts";
@@ -219,8 +220,4 @@ async function noticesFor(
 function postmaster(hostname: string): Mailbox {
   const address = `postmaster@${hostname}`;
   return { address, key: address, local: "postmaster", domain: hostname };
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

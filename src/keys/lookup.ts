@@ -1,4 +1,5 @@
 // Lookup: the answer of a key source; a source that failed is never the same as one without a key.
+import { asError } from "../as-error.ts";
 
 /** `failed` means unknown: the mail waits. Only `absent` may lead to the fallback. */
 export type Lookup<T> =
@@ -13,5 +14,5 @@ export function found<T>(value: T): Lookup<T> {
 }
 
 export function failed(cause: unknown): { readonly kind: "failed"; readonly cause: Error } {
-  return { kind: "failed", cause: cause instanceof Error ? cause : new Error(String(cause)) };
+  return { kind: "failed", cause: asError(cause) };
 }

@@ -1,4 +1,5 @@
 // Prepare: a leased message becomes shipments that may leave, and recipients to whom nothing is sent now.
+import { asError } from "../as-error.ts";
 import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
 import type { MessageCipher, Split } from "../encrypt/cipher.ts";
 import { splitMessage, withoutPrivateFields, type SubjectMode } from "../encrypt/outer-header.ts";
@@ -173,7 +174,7 @@ async function guarded(
   try {
     return { shipment: { recipients, ...(await make()) } };
   } catch (thrown) {
-    const cause = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const cause = asError(thrown);
     load.parts.observe.stopped(
       load.leased.id,
       recipients.map((recipient) => recipient.mailbox),

@@ -1,4 +1,5 @@
 // What a listener does, as log events and metrics.
+import { asError } from "../as-error.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { ListenerObserver } from "./observer.ts";
@@ -48,8 +49,4 @@ export function listenerLog(listener: "outbound" | "inbound", log: Log, metrics:
       log.event("service.fault", { listener, fault: asError(error) });
     },
   };
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

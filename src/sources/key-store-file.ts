@@ -1,4 +1,5 @@
 // Key-store file: one file with the certificates or keys of many people, read by content and again whenever it changes.
+import { asError } from "../as-error.ts";
 import { open, stat } from "node:fs/promises";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { absent, failed, found, type Lookup } from "../keys/lookup.ts";
@@ -92,7 +93,7 @@ export function keyStoreFile<K extends RecipientKey>(
       observe.loaded(file, kind, reading.format, reading.keys.length, reading.faults, reading.notes);
       return true;
     } catch (cause) {
-      const reason = cause instanceof Error ? cause : new Error(String(cause));
+      const reason = asError(cause);
       const next = new Error(`${file} cannot be used: ${reason.message}; see ${settingName}`, { cause: reason });
       // the same fault is told once, not for every mail
       if (fault?.message !== next.message) observe.failed(file, kind, next);

@@ -1,4 +1,5 @@
 // Group commit: everything that arrives while one transaction runs goes into the next one, with one fsync for all.
+import { asError } from "../as-error.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { SpoolFull } from "../spool/spool.ts";
 
@@ -77,5 +78,5 @@ export function storageError(cause: unknown): Error {
   if (errcode === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") {
     return new SpoolFull("the disk of dataDir is full", { cause });
   }
-  return cause instanceof Error ? cause : new Error(String(cause));
+  return asError(cause);
 }
