@@ -4,7 +4,7 @@ import type { Mailbox } from "../mail/address.ts";
 import { fitness, notAfter, validFrom, type FitnessPolicy, type UnfitReason } from "./fitness.ts";
 import { failed, type Lookup } from "./lookup.ts";
 import type { KeyKind, RecipientKey } from "./recipient-key.ts";
-import type { KeySource } from "./source.ts";
+import type { Answer, KeySource } from "./source.ts";
 
 /** One candidate with its verdict; `reason` is undefined for a fit key. */
 export type Candidate = {
@@ -12,9 +12,13 @@ export type Candidate = {
   readonly fit: boolean;
   readonly reason: UnfitReason | undefined;
   readonly notAfter: number | undefined;
+  /** More than the reason says, in words. */
+  readonly detail?: string;
+  /** Where within its source it was, e.g. the LDAP attribute. */
+  readonly place?: string;
 };
 
-/** What one source said, in the order asked; `skipped` sources stood below the answer. */
+/** What one source said, in the order asked; `skipped` sources stood below the answer or may not be asked (`why`). */
 export type TrailEntry = {
   readonly kind: KeyKind;
   readonly source: string;
@@ -22,7 +26,9 @@ export type TrailEntry = {
   readonly ms: number;
   readonly cached: boolean;
   readonly candidates: readonly Candidate[];
+  readonly setAside?: readonly string[];
   readonly fault?: Error;
+  readonly why?: string;
 };
 
 /** `known` are all keys seen that name this mailbox, fit or not: by them mail that came encrypted is recognised. */
@@ -46,20 +52,6 @@ export function createChain<K extends RecipientKey>(
   clock: Clock,
   lookupDeadlineMs: number,
 ): KeyChain<K> {
-  const ask = async (source: KeySource<K>, mailbox: Mailbox, signal: AbortSignal): Promise<Lookup<readonly K[]>> => {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(lookupDeadlineMs)]);
-    const late = new Promise<Lookup<readonly K[]>>((resolve) => {
-      const end = () => resolve(failed(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`)));
-      if (deadline.aborted) end();
-      else deadline.addEventListener("abort", end, { once: true });
-    });
-    try {
-      return await Promise.race([source.find(mailbox, deadline), late]);
-    } catch (cause) {
-      return failed(cause);
-    }
-  };
-
   return {
     kind,
     sources,
@@ -68,51 +60,119 @@ export function createChain<K extends RecipientKey>(
       const known: K[] = [];
       let answer: ChainAnswer<K>["answer"] | undefined;
       for (const source of sources) {
-        if (answer !== undefined) {
-          trail.push({ kind, source: source.name, answer: "skipped", ms: 0, cached: false, candidates: [] });
+        const why = answer === undefined ? source.withholds?.(mailbox) : undefined;
+        if (answer !== undefined || why !== undefined) {
+          trail.push(skipped(kind, source.name, why));
           continue;
         }
         const since = clock.now();
-        const said = await ask(source, mailbox, signal);
-        const entry = { kind, source: source.name, answer: said.kind, ms: clock.now() - since, cached: false };
-        switch (said.kind) {
-          case "failed":
-            trail.push({ ...entry, candidates: [], fault: said.cause });
-            answer = failed(new Error(`${source.name}: ${said.cause.message}`, { cause: said.cause }));
-            break;
-          case "absent":
-            trail.push({ ...entry, candidates: [] });
-            break;
-          case "found": {
-            const judged = judge(said.value, mailbox, clock.now(), policy);
-            trail.push({ ...entry, candidates: judged.candidates });
-            known.push(...judged.known);
-            if (judged.best !== undefined) answer = { kind: "found", value: { key: judged.best, source: source.name } };
-            break;
-          }
-        }
+        const said = await ask(source, mailbox, policy, lookupDeadlineMs, signal);
+        const judged = said.kind === "found" ? judge(said.value, mailbox, clock.now(), policy) : NOTHING;
+        // a key of which it cannot be told whether it was revoked is neither used nor passed by
+        const isUnknown = judged.best === undefined && judged.unknown !== undefined;
+        const fault = said.kind === "failed" ? said.cause : isUnknown ? new Error(judged.unknown) : undefined;
+        trail.push({
+          kind,
+          source: source.name,
+          answer: fault === undefined ? said.kind : "failed",
+          ms: clock.now() - since,
+          cached: said.cached === true,
+          candidates: judged.candidates,
+          ...(said.setAside === undefined ? {} : { setAside: said.setAside }),
+          ...(fault === undefined ? {} : { fault }),
+        });
+        known.push(...(judged.known as K[]));
+        if (fault !== undefined) answer = failed(new SourceFailure(source.name, fault));
+        else if (judged.best !== undefined)
+          answer = { kind: "found", value: { key: judged.best, source: source.name } };
       }
       return { answer: answer ?? { kind: "absent" }, trail, known };
     },
   };
 }
 
-function judge<K extends RecipientKey>(keys: readonly K[], mailbox: Mailbox, now: number, policy: FitnessPolicy) {
+/** A look-up that failed. The message only names the source, for it is written once a mail; the cause says it all. */
+export class SourceFailure extends Error {
+  constructor(source: string, cause: Error) {
+    super(`${source} failed`, { cause });
+  }
+}
+
+function skipped(kind: KeyKind, source: string, why: string | undefined): TrailEntry {
+  const entry = { kind, source, answer: "skipped", ms: 0, cached: false, candidates: [] } as const;
+  return why === undefined ? entry : { ...entry, why };
+}
+
+async function ask<K extends RecipientKey>(
+  source: KeySource<K>,
+  mailbox: Mailbox,
+  policy: FitnessPolicy,
+  lookupDeadlineMs: number,
+  signal: AbortSignal,
+): Promise<Answer<K>> {
+  const find = async (within: AbortSignal) => {
+    const answer = await source.find(mailbox, within);
+    if (answer.kind === "found") await policy.ready?.(within);
+    return answer;
+  };
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(lookupDeadlineMs)]);
+  let end: () => void = () => undefined;
+  const late = new Promise<Answer<K>>((resolve) => {
+    end = () => resolve(failed(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`)));
+    if (deadline.aborted) end();
+    else deadline.addEventListener("abort", end, { once: true });
+  });
+  try {
+    return await Promise.race([find(deadline), late]);
+  } catch (cause) {
+    return failed(cause);
+  } finally {
+    deadline.removeEventListener("abort", end);
+  }
+}
+
+type Judged<K> = {
+  readonly candidates: readonly Candidate[];
+  readonly known: readonly K[];
+  readonly best: K | undefined;
+  /** Why a key that would else be fit cannot be judged. */
+  readonly unknown: string | undefined;
+};
+
+const NOTHING: Judged<never> = { candidates: [], known: [], best: undefined, unknown: undefined };
+
+function judge<K extends RecipientKey>(
+  keys: readonly K[],
+  mailbox: Mailbox,
+  now: number,
+  policy: FitnessPolicy,
+): Judged<K> {
   const candidates: Candidate[] = [];
   const known: K[] = [];
   let best: K | undefined;
+  let unknown: string | undefined;
   for (const key of keys) {
     const verdict = fitness(key, mailbox, now, policy);
-    const reason = verdict.fit ? undefined : verdict.reason;
-    candidates.push({ fingerprint: key.fingerprint, fit: verdict.fit, reason, notAfter: notAfter(key) });
+    const { reason, detail } = verdict.fit ? { reason: undefined, detail: undefined } : verdict;
+    candidates.push({
+      fingerprint: key.fingerprint,
+      fit: verdict.fit,
+      reason,
+      notAfter: notAfter(key),
+      ...(detail === undefined ? {} : { detail }),
+      ...(key.place === undefined ? {} : { place: key.place.name }),
+    });
     if (reason !== "wrong-mailbox") known.push(key);
-    if (verdict.fit && (best === undefined || isNewer(key, best))) best = key;
+    if (reason === "revocation-unknown") unknown ??= detail ?? reason;
+    if (verdict.fit && (best === undefined || goesBefore(key, best))) best = key;
   }
-  return { candidates, known, best };
+  return { candidates, known, best, unknown };
 }
 
-/** The newest wins; of two equally new ones the lower fingerprint, so that every node chooses alike. */
-function isNewer(a: RecipientKey, b: RecipientKey): boolean {
-  const difference = validFrom(a) - validFrom(b);
-  return difference > 0 || (difference === 0 && a.fingerprint < b.fingerprint);
+/** The place it was found in decides; then the newest wins; of equally new ones the lower fingerprint, so that every node chooses alike. */
+function goesBefore(a: RecipientKey, b: RecipientKey): boolean {
+  const rank = (a.place?.rank ?? 0) - (b.place?.rank ?? 0);
+  if (rank !== 0) return rank < 0;
+  const age = validFrom(a) - validFrom(b);
+  return age > 0 || (age === 0 && a.fingerprint < b.fingerprint);
 }

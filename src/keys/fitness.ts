@@ -1,8 +1,9 @@
 // Fitness: may mail to this mailbox be encrypted with this key now, and if not, why (pure).
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import type { Certificate } from "../smime/certificate.ts";
+import type { TrustVerdict } from "../smime/trust.ts";
 import type { PgpCertificate } from "../pgp/certificate.ts";
-import type { RecipientKey } from "./recipient-key.ts";
+import type { RecipientKey, SmimeKey } from "./recipient-key.ts";
 
 export type UnfitReason =
   | "wrong-mailbox"
@@ -14,12 +15,27 @@ export type UnfitReason =
   | "unsupported-algorithm"
   | "unknown-critical-extension"
   | "revoked"
-  | "no-encryption-subkey";
+  | "no-encryption-subkey"
+  | "untrusted"
+  /** Not known to be unfit: a chain must take it for a failed look-up. */
+  | "revocation-unknown";
 
-export type Fitness = { readonly fit: true } | { readonly fit: false; readonly reason: UnfitReason };
+export type Fitness =
+  { readonly fit: true } | { readonly fit: false; readonly reason: UnfitReason; readonly detail?: string };
 
-/** What an administrator may set: `minRsaBits` counts for S/MIME; OpenPGP keys below 2048 bits are refused by openpgp.js. */
-export type FitnessPolicy = { readonly minRsaBits: number };
+/** Judges the certification path of a certificate at `now` (ms); `companions` came along with it. */
+export type PathJudge = (certificate: Certificate, companions: readonly Certificate[], now: number) => TrustVerdict;
+
+/**
+ * What an administrator may set: `minRsaBits` counts for S/MIME; OpenPGP keys below 2048 bits are refused by openpgp.js.
+ * `path` is there when every certificate needs a certification path (smime.trust.check).
+ */
+export type FitnessPolicy = {
+  readonly minRsaBits: number;
+  readonly path?: PathJudge;
+  /** Resolves when what `path` needs has been loaded, or was tried; rejects when `signal` fires first. */
+  ready?(signal: AbortSignal): Promise<void>;
+};
 
 const FIT: Fitness = { fit: true };
 const unfit = (reason: UnfitReason): Fitness => ({ fit: false, reason });
@@ -32,13 +48,14 @@ const WEAK_DIGESTS: ReadonlySet<string> = new Set(["md2", "md4", "md5", "sha1"])
 export function fitness(key: RecipientKey, mailbox: Mailbox, now: number, policy: FitnessPolicy): Fitness {
   switch (key.kind) {
     case "smime":
-      return certificateFitness(key.certificate, mailbox, now, policy);
+      return certificateFitness(key, mailbox, now, policy);
     case "pgp":
       return pgpFitness(key.certificate, mailbox, now);
   }
 }
 
-function certificateFitness(certificate: Certificate, mailbox: Mailbox, now: number, policy: FitnessPolicy): Fitness {
+function certificateFitness(key: SmimeKey, mailbox: Mailbox, now: number, policy: FitnessPolicy): Fitness {
+  const { certificate, companions = [] } = key;
   if (!isFor(certificate.addresses, mailbox)) return unfit("wrong-mailbox");
   if (now > certificate.notAfter) return unfit("expired");
   if (now < certificate.notBefore) return unfit("not-yet-valid");
@@ -49,6 +66,8 @@ function certificateFitness(certificate: Certificate, mailbox: Mailbox, now: num
   if (publicKey.algorithm === "rsa" && (publicKey.bits < policy.minRsaBits || publicKey.exponent < 65_537n))
     return unfit("weak-key");
   if (WEAK_DIGESTS.has(certificate.signatureDigest)) return unfit("weak-signature");
+  const verdict = policy.path?.(certificate, companions, now);
+  if (verdict?.trusted === false) return { fit: false, reason: verdict.reason, detail: verdict.detail };
   return FIT;
 }
 

@@ -9,7 +9,7 @@ export type Lookup<T> =
 
 export const absent = { kind: "absent" } as const;
 
-export function found<T>(value: T): Lookup<T> {
+export function found<T>(value: T): { readonly kind: "found"; readonly value: T } {
   return { kind: "found", value };
 }
 

@@ -4,15 +4,33 @@ import type { PgpCertificate } from "../pgp/certificate.ts";
 
 export type KeyKind = "smime" | "pgp";
 
-export type SmimeKey = { readonly kind: "smime"; readonly fingerprint: string; readonly certificate: Certificate };
-export type PgpKey = { readonly kind: "pgp"; readonly fingerprint: string; readonly certificate: PgpCertificate };
+/** Where within its source a key was: of two fit keys the one of the lower rank is used, however old (RULES R5). */
+export type Place = { readonly name: string; readonly rank: number };
+
+export type SmimeKey = {
+  readonly kind: "smime";
+  readonly fingerprint: string;
+  readonly certificate: Certificate;
+  readonly place?: Place;
+  /** Certificates that came along, of which a certification path may be made. */
+  readonly companions?: readonly Certificate[];
+};
+export type PgpKey = {
+  readonly kind: "pgp";
+  readonly fingerprint: string;
+  readonly certificate: PgpCertificate;
+  readonly place?: Place;
+};
 export type RecipientKey = SmimeKey | PgpKey;
 
 /** Where a personal key came from. */
 export type KeyOrigin = "upload" | "incoming";
 
-export function smimeKey(certificate: Certificate): SmimeKey {
-  return { kind: "smime", fingerprint: certificate.fingerprint, certificate };
+export function smimeKey(
+  certificate: Certificate,
+  found: { readonly place?: Place; readonly companions?: readonly Certificate[] } = {},
+): SmimeKey {
+  return { kind: "smime", fingerprint: certificate.fingerprint, certificate, ...found };
 }
 
 export function pgpKey(certificate: PgpCertificate): PgpKey {

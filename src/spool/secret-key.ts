@@ -37,7 +37,8 @@ export function isKeyOf(secretKey: KeyObject, checkValue: string): boolean {
   return own.length === other.length && timingSafeEqual(own, other);
 }
 
-async function readSecretKey(path: string): Promise<KeyObject | undefined> {
+/** The key in this file, undefined when there is no such file. Throws as loadSecretKey does. */
+export async function readSecretKey(path: string): Promise<KeyObject | undefined> {
   let file: FileHandle;
   try {
     // O_NONBLOCK: opening a FIFO without a writer would otherwise never return

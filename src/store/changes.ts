@@ -1,13 +1,15 @@
 // Changes: how one process tells the others on the same database that something they remember is out of date.
 import type { Database } from "./database.ts";
 
-/** What may have changed; `address` says for whom, when it is about one mailbox. */
-export type ChangeKind = "key.uploaded" | "key.removed";
+/** What may have changed: the personal keys of one address, or what a source is remembered to have answered. */
+export type News =
+  | { readonly what: "key.uploaded" | "key.removed"; readonly address: string }
+  | { readonly what: "cache.expired"; readonly source: string };
 
-export type Change = { readonly id: number; readonly what: ChangeKind; readonly address: string | undefined };
+export type Change = News & { readonly id: number };
 
 export type Changes = {
-  announce(what: ChangeKind, address?: string): Promise<void>;
+  announce(news: News): Promise<void>;
   /** Everything announced after the change with this id, in order. */
   since(id: number): Promise<readonly Change[]>;
   /** Id of the newest change; 0 when there is none. */
@@ -16,15 +18,16 @@ export type Changes = {
 
 export function sqlChanges({ sql }: Database, now: () => number): Changes {
   return {
-    async announce(what, address) {
-      await sql
-        .insertInto("changes")
-        .values({ what, address: address ?? null, at: now() })
-        .execute();
+    async announce(news) {
+      const { address = null, source = null } = news as { address?: string; source?: string };
+      await sql.insertInto("changes").values({ what: news.what, address, source, at: now() }).execute();
     },
     async since(id) {
       const rows = await sql.selectFrom("changes").selectAll().where("id", ">", id).orderBy("id").execute();
-      return rows.map((row) => ({ id: row.id, what: row.what as ChangeKind, address: row.address ?? undefined }));
+      return rows.flatMap(({ id, what, address, source }): Change[] => {
+        if (what === "cache.expired") return source === null ? [] : [{ id, what, source }];
+        return address === null ? [] : [{ id, what: what as "key.uploaded" | "key.removed", address }];
+      });
     },
     async latest() {
       const row = await sql.selectFrom("changes").select("id").orderBy("id", "desc").limit(1).executeTakeFirst();

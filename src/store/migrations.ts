@@ -5,12 +5,13 @@ import type { Tables } from "./tables.ts";
 
 /** Never change one that was released; add the next number. */
 const MIGRATIONS: Record<string, Migration> = {
-  "0001": {
-    async up(db: Kysely<unknown>) {
-      for (const statement of FIRST) await sql.raw(statement).execute(db);
-    },
-  },
+  "0001": { up: (db) => run(FIRST, db) },
+  "0002": { up: (db) => run(CACHE, db) },
 };
+
+async function run(statements: readonly string[], db: Kysely<unknown>): Promise<void> {
+  for (const statement of statements) await sql.raw(statement).execute(db);
+}
 
 const FIRST = [
   "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -33,6 +34,16 @@ const FIRST = [
      address TEXT NOT NULL, origin TEXT NOT NULL, bytes BLOB NOT NULL, added_at INTEGER NOT NULL,
      PRIMARY KEY (address_key, kind, fingerprint)) STRICT, WITHOUT ROWID`,
   "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, address TEXT, at INTEGER NOT NULL) STRICT",
+];
+
+const CACHE = [
+  "ALTER TABLE changes ADD COLUMN source TEXT",
+  "CREATE TABLE cache_epochs (source TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+  // an answer without keys says that there are none
+  `CREATE TABLE cached_keys (source TEXT NOT NULL, kind TEXT NOT NULL, settings TEXT NOT NULL, address_key TEXT NOT NULL,
+     epoch INTEGER NOT NULL, asked_at INTEGER NOT NULL, until INTEGER NOT NULL, keys BLOB) STRICT`,
+  "CREATE UNIQUE INDEX cached_keys_address ON cached_keys (address_key, source, kind, settings)",
+  "CREATE INDEX cached_keys_until ON cached_keys (until)",
 ];
 
 /** Brings the schema up to date. Throws when the database was written by a newer version. */

@@ -1,10 +1,12 @@
 // Store: everything that is kept in the data folder, opened together.
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../clock.ts";
+import type { KeyCache } from "../keys/key-cache.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
-import { isKeyOf, keyCheckValue, loadSecretKey } from "../spool/secret-key.ts";
+import { isKeyOf, keyCheckValue, loadSecretKey, readSecretKey } from "../spool/secret-key.ts";
 import type { Spool } from "../spool/spool.ts";
 import { Bodies } from "./bodies.ts";
+import { sqlKeyCache } from "./cached-keys.ts";
 import { sqlChanges, type Changes } from "./changes.ts";
 import { openDatabase, type Database } from "./database.ts";
 import { migrate } from "./migrations.ts";
@@ -23,10 +25,13 @@ export type Store = {
   readonly spool: Spool;
   readonly personalKeys: PersonalKeys;
   readonly changes: Changes;
+  readonly cache: KeyCache;
   /** For the one process that serves: loads the secret key and removes what a crash has left. Returns how many orphans. */
   recover(): Promise<number>;
   /** Forgets finished messages and old notes; call it now and then. */
   prune(): Promise<void>;
+  /** Says whether the secret key is there and is the one that the spool was sealed with; makes none. Rejects when it is not. */
+  checkKey(): Promise<string>;
   /** Rejects when nothing can be written. */
   checkWritable(): Promise<void>;
   close(): Promise<void>;
@@ -52,12 +57,14 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
   const parts = { database, dataDir, reserveBytes, bodies, secretKey, now };
   const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
+  const cache = sqlKeyCache(database);
   return {
     spool,
+    cache,
     personalKeys: sqlPersonalKeys(database, now),
     changes: sqlChanges(database, now),
     async recover() {
-      key = await loadKey(database, settings.secretKeyFile);
+      key = await loadKey(database, settings.secretKeyFile, true);
       const known = database.sqlite.prepare(
         "SELECT 1 FROM messages WHERE id = ? AND in_file = 1 AND due_at IS NOT NULL",
       );
@@ -77,6 +84,15 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
         .deleteFrom("changes")
         .where("at", "<", now() - DAY_MS)
         .execute();
+      await cache.prune(now());
+    },
+    async checkKey() {
+      const key = await readSecretKey(settings.secretKeyFile);
+      const checkValue = await keyCheckOf(database);
+      if (key === undefined && checkValue === undefined)
+        return `${settings.secretKeyFile} is not there yet; the first start makes it`;
+      await loadKey(database, settings.secretKeyFile, false);
+      return `${settings.secretKeyFile} can be read${checkValue === undefined ? "" : " and opens the spool"}`;
     },
     checkWritable: () => setMeta(database, "written", String(now())),
     async close() {
@@ -86,17 +102,23 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   };
 }
 
-/** A new key is made only beside a spool that nothing was sealed in; another key than the spool's is refused. */
-async function loadKey(database: Database, file: string): Promise<KeyObject> {
-  const row = await database.sql.selectFrom("meta").select("value").where("name", "=", "key check").executeTakeFirst();
-  const key = await loadSecretKey(file, row === undefined);
-  if (row === undefined) await setMeta(database, "key check", keyCheckValue(key));
-  else if (!isKeyOf(key, row.value)) {
+/** A new key is made only beside a spool that nothing was sealed in, and if it may; another key than the spool's is refused. */
+async function loadKey(database: Database, file: string, mayMake: boolean): Promise<KeyObject> {
+  const checkValue = await keyCheckOf(database);
+  const key = await loadSecretKey(file, mayMake && checkValue === undefined);
+  if (checkValue === undefined) {
+    if (mayMake) await setMeta(database, "key check", keyCheckValue(key));
+  } else if (!isKeyOf(key, checkValue)) {
     throw new Error(
       `the secret key ${file} is not the one that this spool was sealed with; put that one back or set secretKeyFile`,
     );
   }
   return key;
+}
+
+async function keyCheckOf(database: Database): Promise<string | undefined> {
+  const query = database.sql.selectFrom("meta").select("value").where("name", "=", "key check");
+  return (await query.executeTakeFirst())?.value;
 }
 
 async function setMeta(database: Database, name: string, value: string): Promise<void> {

@@ -1,9 +1,8 @@
 // Personal keys in SQL: public keys only, as they came, parsed again whenever they are read.
 import type { PersonalKey, PersonalKeys } from "../keys/personal-keys.ts";
-import { pgpKey, smimeKey, type KeyKind, type KeyOrigin, type RecipientKey } from "../keys/recipient-key.ts";
-import { readPgpCertificate } from "../pgp/certificate.ts";
-import { parseCertificate } from "../smime/certificate.ts";
+import type { KeyKind, KeyOrigin } from "../keys/recipient-key.ts";
 import type { Database } from "./database.ts";
+import { keyBytes, readKey } from "./key-bytes.ts";
 import type { Tables } from "./tables.ts";
 
 type Row = Tables["personal_keys"];
@@ -13,7 +12,7 @@ export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalK
   const parsed = async (rows: readonly Row[]): Promise<PersonalKey[]> => {
     const keys: PersonalKey[] = [];
     for (const row of rows) {
-      const key = await keyOf(row, now()).catch(() => undefined);
+      const key = await readKey(row.kind as KeyKind, row.bytes, now()).catch(() => undefined);
       if (key !== undefined)
         keys.push({ address: row.address, key, origin: row.origin as KeyOrigin, addedAt: row.added_at });
     }
@@ -31,7 +30,7 @@ export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalK
     },
     list: async () => parsed(await sql.selectFrom("personal_keys").selectAll().orderBy("address_key").execute()),
     async add(mailbox, key, origin, at) {
-      const fields = { address: mailbox.address, origin, bytes: bytesOf(key), added_at: at };
+      const fields = { address: mailbox.address, origin, bytes: keyBytes(key), added_at: at };
       await sql
         .insertInto("personal_keys")
         .values({ address_key: mailbox.key, kind: key.kind, fingerprint: key.fingerprint, ...fields })
@@ -44,13 +43,4 @@ export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalK
       return parsed(await query.returningAll().execute());
     },
   };
-}
-
-async function keyOf(row: Row, now: number): Promise<RecipientKey> {
-  const kind = row.kind as KeyKind;
-  return kind === "smime" ? smimeKey(parseCertificate(row.bytes)) : pgpKey(await readPgpCertificate(row.bytes, now));
-}
-
-function bytesOf(key: RecipientKey): Uint8Array {
-  return key.kind === "smime" ? key.certificate.der : key.certificate.bytes;
 }

@@ -16,7 +16,19 @@ export type Tables = {
     bytes: Uint8Array;
     added_at: number;
   };
-  changes: { id: Generated<number>; what: string; address: string | null; at: number };
+  changes: { id: Generated<number>; what: string; address: string | null; source: string | null; at: number };
+  cache_epochs: { source: string; epoch: number };
+  cached_keys: {
+    source: string;
+    kind: string;
+    settings: string;
+    address_key: string;
+    epoch: number;
+    asked_at: number;
+    until: number;
+    /** Null: there is none. */
+    keys: Uint8Array | null;
+  };
 };
 
 export type MessageRow = {

@@ -3,6 +3,7 @@ import { createChain } from "../../src/keys/chain.ts";
 import { absent, failed, found, type Lookup } from "../../src/keys/lookup.ts";
 import type { SmimeKey } from "../../src/keys/recipient-key.ts";
 import type { KeySource } from "../../src/keys/source.ts";
+import { withCauses } from "../../src/log.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { certificateOf, FIXTURE_TIME } from "../keys-of.ts";
 
@@ -57,7 +58,7 @@ describe("the chain", () => {
       below,
     ).resolve(ALICE, forever);
     expect(answer).toMatchObject({ kind: "failed" });
-    expect(answer.kind === "failed" && answer.cause.message).toBe("incoming: locked");
+    expect(answer.kind === "failed" && withCauses(answer.cause)).toBe("incoming failed: locked");
     expect(below.asked).toEqual([]);
   });
 
@@ -68,7 +69,7 @@ describe("the chain", () => {
 
   test("a source that never answers has failed when its deadline is over", async () => {
     const { answer } = await chain(source("upload", () => new Promise(() => undefined))).resolve(ALICE, forever);
-    expect(answer.kind === "failed" && answer.cause.message).toContain("did not answer within 100 ms");
+    expect(answer.kind === "failed" && withCauses(answer.cause)).toContain("did not answer within 100 ms");
   });
 
   test("the newest fit key wins, in whatever order they come", async () => {
@@ -96,5 +97,81 @@ describe("the chain", () => {
 
   test("a chain without sources knows no key", async () => {
     expect((await chain().resolve(ALICE, forever)).answer).toEqual(absent);
+  });
+
+  test("R5: a fit key of an earlier place wins over a newer one of a later place, an unfit one does not", async () => {
+    const at = (name: string, rank: number) => ({ ...certificateOf(name), place: { name: `place${rank}`, rank } });
+    const first = await chain(source("ldap", () => found([at("alice-new", 1), at("alice", 0)]))).resolve(
+      ALICE,
+      forever,
+    );
+    expect(first.answer.kind === "found" && first.answer.value.key.fingerprint).toBe(
+      certificateOf("alice").fingerprint,
+    );
+    const { answer, trail } = await chain(
+      source("ldap", () => found([at("alice-old", 0), at("alice-new", 1)])),
+    ).resolve(ALICE, forever);
+    expect(answer.kind === "found" && answer.value.key.fingerprint).toBe(certificateOf("alice-new").fingerprint);
+    expect(trail[0]?.candidates.map(({ place, reason }) => [place, reason])).toEqual([
+      ["place0", "expired"],
+      ["place1", undefined],
+    ]);
+  });
+
+  test("a source that withholds an address is not asked for it, and the search goes on below", async () => {
+    const withheld = {
+      ...source("ldap", () => found([certificateOf("alice")])),
+      withholds: () => "not one of onlyDomains",
+    };
+    const { answer, trail } = await chain(
+      withheld,
+      source("below", () => found([certificateOf("alice")])),
+    ).resolve(ALICE, forever);
+    expect(withheld.asked).toEqual([]);
+    expect(answer).toMatchObject({ kind: "found", value: { source: "below" } });
+    expect(trail[0]).toMatchObject({ answer: "skipped", why: "not one of onlyDomains" });
+  });
+
+  describe("when certification paths are checked", () => {
+    const judging = (
+      reasonOf: (fingerprint: string) => "untrusted" | "revoked" | "revocation-unknown" | undefined,
+    ) => ({
+      minRsaBits: 2048,
+      path: ({ fingerprint }: { fingerprint: string }) => {
+        const reason = reasonOf(fingerprint);
+        return reason === undefined
+          ? ({ trusted: true, path: [] } as const)
+          : ({ trusted: false, reason, detail: `it is ${reason}` } as const);
+      },
+    });
+    const below = () => source("below", () => found([certificateOf("alice")]));
+    const found2 = () => source("ldap", () => found([certificateOf("alice-new"), certificateOf("alice")]));
+    const resolve = (policy: Parameters<typeof createChain>[2]) => {
+      const last = below();
+      const made = createChain<SmimeKey>("smime", [found2(), last], policy, CLOCK, 100).resolve(ALICE, forever);
+      return made.then((result) => ({ ...result, asked: last.asked }));
+    };
+
+    test.each(["untrusted", "revoked"] as const)(
+      "a certificate that is %s is passed by, with the reason",
+      async (reason) => {
+        const { answer, trail } = await resolve(
+          judging((one) => (one === certificateOf("alice-new").fingerprint ? reason : undefined)),
+        );
+        expect(answer.kind === "found" && answer.value.key.fingerprint).toBe(certificateOf("alice").fingerprint);
+        expect(trail[0]?.candidates[0]).toMatchObject({ reason, detail: `it is ${reason}` });
+      },
+    );
+
+    test("a certificate of which it is not known whether it was revoked makes the mail wait, if no other one serves", async () => {
+      const none = await resolve(judging(() => "revocation-unknown"));
+      expect(none.answer.kind).toBe("failed");
+      expect(none.trail[0]).toMatchObject({ answer: "failed", fault: { message: "it is revocation-unknown" } });
+      expect(none.asked).toEqual([]);
+      const other = await resolve(
+        judging((one) => (one === certificateOf("alice-new").fingerprint ? "revocation-unknown" : undefined)),
+      );
+      expect(other.answer.kind).toBe("found");
+    });
   });
 });

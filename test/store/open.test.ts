@@ -191,7 +191,7 @@ test("finished messages can be seen for 7 days and waiting ones for ever; notes 
   const finished = await accept(store.spool, contentOf("finished", 10));
   const leased = await mustLease(store.spool, folder.clock.now());
   await store.spool.settle(leased, [outcome(leased.due[0]!)], [report("a@x.example", "k")]);
-  await store.changes.announce("key.uploaded", "a@x.example");
+  await store.changes.announce({ what: "key.uploaded", address: "a@x.example" });
   const ids = async () => (await store.spool.list(10)).map((one) => one.id);
   folder.clock.advance(7 * DAY);
   await store.prune();

@@ -1,0 +1,119 @@
+// KeyCache in SQL: one row for each address and source, shared by all processes on the database.
+import type { CacheShelf, KeptAnswer, KeyCache } from "../keys/key-cache.ts";
+import type { KeyKind, Place, RecipientKey } from "../keys/recipient-key.ts";
+import { parseCertificate } from "../smime/certificate.ts";
+import type { Database } from "./database.ts";
+import { keyBytes, readKey } from "./key-bytes.ts";
+
+/** So many rows are kept; past that the ones that end first go. */
+const MAX_ROWS = 200_000;
+
+export type SqlKeyCache = KeyCache & {
+  /** Removes what is out of date, and what is too much. */
+  prune(now: number): Promise<void>;
+};
+
+export function sqlKeyCache({ sql }: Database): SqlKeyCache {
+  const epochOf = async (source: string): Promise<number> => {
+    const query = sql.selectFrom("cache_epochs").select("epoch").where("source", "=", source);
+    return (await query.executeTakeFirst())?.epoch ?? 0;
+  };
+  return {
+    async read<K extends RecipientKey>({ source, kind, settings }: CacheShelf, addressKey: string, now: number) {
+      const epoch = await epochOf(source);
+      const row = await sql
+        .selectFrom("cached_keys")
+        .select(["asked_at", "until", "keys"])
+        .where("address_key", "=", addressKey)
+        .where("source", "=", source)
+        .where("kind", "=", kind)
+        .where("settings", "=", settings)
+        .where("epoch", "=", epoch)
+        .executeTakeFirst();
+      // a clock that was set back makes no answer live longer
+      if (row === undefined || now < row.asked_at || now >= row.until) return { epoch, kept: undefined };
+      const answer = await answerIn<K>(kind, row.keys, now).catch(() => undefined);
+      return { epoch, kept: answer && { answer, until: row.until } };
+    },
+    async write({ source, kind, settings }, addressKey, answer, { askedAt, until, epoch }) {
+      if ((await epochOf(source)) !== epoch) return;
+      const keys = answer.kind === "absent" ? null : bytesOf(answer.value);
+      const fields = { epoch, asked_at: askedAt, until, keys };
+      await sql
+        .insertInto("cached_keys")
+        .values({ source, kind, settings, address_key: addressKey, ...fields })
+        .onConflict((conflict) => conflict.columns(["address_key", "source", "kind", "settings"]).doUpdateSet(fields))
+        .execute();
+    },
+    async expire(sources) {
+      for (const source of sources) {
+        await sql
+          .insertInto("cache_epochs")
+          .values({ source, epoch: 1 })
+          .onConflict((conflict) =>
+            conflict.column("source").doUpdateSet((row) => ({ epoch: row("cache_epochs.epoch", "+", 1) })),
+          )
+          .execute();
+        await sql.deleteFrom("cached_keys").where("source", "=", source).execute();
+      }
+    },
+    async keepOnly(shelves) {
+      let query = sql.deleteFrom("cached_keys");
+      for (const { source, kind, settings } of shelves)
+        query = query.where((row) =>
+          row.not(row.and([row("source", "=", source), row("kind", "=", kind), row("settings", "=", settings)])),
+        );
+      await query.execute();
+    },
+    async prune(now) {
+      await sql.deleteFrom("cached_keys").where("until", "<=", now).execute();
+      const count = sql.selectFrom("cached_keys").select((row) => row.fn.countAll<number>().as("rows"));
+      const excess = ((await count.executeTakeFirst())?.rows ?? 0) - MAX_ROWS;
+      if (excess <= 0) return;
+      const first = sql.selectFrom("cached_keys").select("until").orderBy("until").offset(excess).limit(1);
+      await sql.deleteFrom("cached_keys").where("until", "<", first).execute();
+    },
+  };
+}
+
+type StoredKey = { readonly bytes: string; readonly place?: Place; readonly companions?: readonly number[] };
+
+/** Keys of one address often share their companions: each certificate is written once. */
+function bytesOf(keys: readonly RecipientKey[]): Uint8Array {
+  const companions: string[] = [];
+  const numberOf = (der: Uint8Array) => {
+    const text = Buffer.from(der).toString("base64");
+    const known = companions.indexOf(text);
+    return known >= 0 ? known : companions.push(text) - 1;
+  };
+  const stored = keys.map((key): StoredKey => {
+    const bytes = Buffer.from(keyBytes(key)).toString("base64");
+    const others = key.kind === "smime" ? (key.companions ?? []) : [];
+    return {
+      bytes,
+      ...(key.place === undefined ? {} : { place: key.place }),
+      ...(others.length === 0 ? {} : { companions: others.map(({ der }) => numberOf(der)) }),
+    };
+  });
+  return Buffer.from(JSON.stringify({ keys: stored, companions }));
+}
+
+/** Rejects when the row cannot be read: then the source is asked. */
+async function answerIn<K extends RecipientKey>(
+  kind: KeyKind,
+  bytes: Uint8Array | null,
+  now: number,
+): Promise<KeptAnswer<K>> {
+  if (bytes === null) return { kind: "absent" };
+  const stored = JSON.parse(Buffer.from(bytes).toString()) as { keys: StoredKey[]; companions: string[] };
+  const others = stored.companions.map((text) => parseCertificate(Buffer.from(text, "base64")));
+  const keys = stored.keys.map(async ({ bytes: text, place, companions = [] }) => {
+    const key = await readKey(kind, Buffer.from(text, "base64"), now);
+    return {
+      ...key,
+      ...(place === undefined ? {} : { place }),
+      ...(companions.length === 0 ? {} : { companions: companions.flatMap((number) => others[number] ?? []) }),
+    } as K;
+  });
+  return { kind: "found", value: await Promise.all(keys) };
+}
