@@ -2,11 +2,10 @@
 import { z } from "zod";
 import { duration } from "./amounts.ts";
 import { file, pemFile, secretFile } from "./files.ts";
-import { shown, textLeaf, whole, words, Wrong } from "./leaf.ts";
-import { port } from "./listeners.ts";
-import { domain, host, proxy, url } from "./places.ts";
-
-const ldapTls = () => z.enum(["off", "starttls", "implicit"]);
+import { fault } from "./checks.ts";
+import { externalLdap, userDirectories } from "./ldap-settings.ts";
+import { whole, words } from "./leaf.ts";
+import { domain, listPlace, proxy, url } from "./places.ts";
 
 const userUpload = (what: string) =>
   z
@@ -16,34 +15,6 @@ const userUpload = (what: string) =>
     })
     .prefault({})
     .describe(`Who may upload an own ${what} on the self-service page.`);
-
-const ldapAccess = {
-  host: host().describe("Host name of the LDAP server, without ldap://."),
-  port: port().prefault(636).describe("Port of the LDAP server: 636 with tls implicit, usually 389 otherwise."),
-  tls: ldapTls().prefault("implicit").describe("off, starttls or implicit (TLS from the first byte)."),
-  user: words("the name to bind with").nullable().prefault(null).describe("DN to bind with; without it, anonymously."),
-  passwordFile: secretFile().nullable().prefault(null).describe("File with the password of that DN."),
-  baseDn: words("a DN such as ou=people,dc=example,dc=com").describe("DN below which is searched."),
-};
-
-const directoryName = () =>
-  textLeaf<string>(
-    "a name of letters, digits and hyphens",
-    { pattern: "^[A-Za-z0-9][A-Za-z0-9-]*$" },
-    (text) =>
-      /^[a-z0-9][a-z0-9-]*$/i.test(text) ? text : new Wrong(`must be letters, digits and hyphens, not ${shown(text)}`),
-    (text) => text,
-  );
-
-const userDirectory = () =>
-  z.strictObject({
-    name: directoryName().describe("Name of the directory, as in directory:NAME of logs and explain."),
-    ...ldapAccess,
-    userFilter: words("an LDAP filter")
-      .prefault("(objectClass=inetOrgPerson)")
-      .describe("Filter that users meet; the look-up adds the address."),
-    mailAttribute: words("the name of an attribute").prefault("mail").describe("Attribute that holds the address."),
-  });
 
 /** `smime`: certificates, where they come from and how they are used. */
 export function smimeSection() {
@@ -62,21 +33,8 @@ export function smimeSection() {
         .nullable()
         .prefault(null)
         .describe("A file with the certificates of many recipients; null for none."),
-      userDirectories: z
-        .array(userDirectory())
-        .prefault([])
-        .describe("The LDAP directories that Jira takes its users from, asked in this order."),
-      ldap: z
-        .strictObject({
-          ...ldapAccess,
-          filter: words("an LDAP filter")
-            .nullable()
-            .prefault(null)
-            .describe("Filter that an entry must meet beside (mail=ADDRESS)."),
-        })
-        .nullable()
-        .prefault(null)
-        .describe("An LDAP server outside Jira, asked last; addresses are sent to it. null for none."),
+      userDirectories: userDirectories(),
+      ldap: externalLdap(),
       contentEncryption: z
         .enum(["aes256-cbc", "aes256-gcm", "auto"])
         .prefault("aes256-cbc")
@@ -95,11 +53,26 @@ const trust = () =>
   z
     .strictObject({
       anchors: z.array(pemFile()).prefault([]).describe("PEM files with the CA certificates that are believed."),
+      intermediates: z
+        .array(pemFile())
+        .prefault([])
+        .describe("PEM files with further CA certificates, to make paths of; they are not believed by themselves."),
       check: z
         .boolean()
         .prefault(false)
         .describe("Whether every certificate needs a path to an anchor, not only harvested ones."),
+      crls: z
+        .array(listPlace())
+        .prefault([])
+        .describe("Revocation lists (CRL) of these CAs: files or http(s) URLs; looked at whenever a path is checked."),
+      onMissingCrl: z
+        .enum(["accept", "wait"])
+        .prefault("accept")
+        .describe("Without a current list of an issuer: accept its certificates, or let the mail wait."),
       minRsaBits: whole(1024, 16_384).prefault(2048).describe("RSA keys below this many bits are not used."),
+    })
+    .superRefine(({ anchors, check }, context) => {
+      if (check && anchors.length === 0) fault(context, ["anchors"], "needed when check is true");
     })
     .prefault({})
     .describe("Which certificates are believed.");
@@ -117,25 +90,44 @@ export function pgpSection() {
         .nullable()
         .prefault(null)
         .describe("A file with the public keys of many recipients; null for none."),
-      keyServer: z
-        .strictObject({
-          url: url(["hkps", "hkp", "https", "http", "ldaps", "ldap"], "hkps://keys.example.com", {
-            mayBeEmpty: true,
-          }).describe("URL of the key server; empty: not used."),
-          proxy: proxy().prefault("env").describe("env (HTTPS_PROXY, NO_PROXY), none, or the URL of an HTTP proxy."),
-          onlyDomains: z
-            .array(domain())
-            .prefault([])
-            .describe("Only addresses of these domains are sent to the key server; empty: all."),
-        })
-        .nullable()
-        .prefault(null)
-        .describe("An HKP or LDAP key server; addresses are sent to it. null for none."),
+      keyServer: keyServer(),
       wkd: z.boolean().prefault(false).describe("Whether the Web Key Directory of the recipient's domain is asked."),
+      wkdOnlyDomains: z
+        .array(domain())
+        .prefault([])
+        .describe("Only the Web Key Directories of these domains are asked; empty: all."),
     })
     .prefault({})
     .describe("OpenPGP: where keys come from.");
 }
+
+const keyServer = () =>
+  z
+    .strictObject({
+      url: url(["hkps", "hkp", "https", "http", "ldaps", "ldap"], "hkps://keys.example.com", {
+        mayBeEmpty: true,
+      }).describe("URL of the key server (hkps, hkp, https, http: HKP; ldaps, ldap: LDAP); empty: not used."),
+      proxy: proxy().prefault("env").describe("env (HTTPS_PROXY, NO_PROXY), none, or the URL of an HTTP proxy."),
+      ca: pemFile().nullable().prefault(null).describe("PEM file with the CAs to believe; null: the system's."),
+      startTls: z.boolean().prefault(false).describe("With ldap://: ask for StartTLS before anything else."),
+      user: words("the name to bind with").nullable().prefault(null).describe("With ldap(s)://: DN to bind with."),
+      passwordFile: secretFile().nullable().prefault(null).describe("File with the password of that DN."),
+      onlyDomains: z
+        .array(domain())
+        .prefault([])
+        .describe("Only addresses of these domains are sent to the key server; empty: all."),
+    })
+    .superRefine(({ url, startTls, user, passwordFile }, context) => {
+      const isLdap = /^ldaps?:/i.test(url);
+      if (startTls && !/^ldap:/i.test(url)) fault(context, ["startTls"], "only an ldap:// URL has StartTLS");
+      if (user !== null && !isLdap) fault(context, ["user"], "only an ldap:// or ldaps:// key server has a login");
+      if (user !== null && passwordFile === null) fault(context, ["passwordFile"], "needed when user is set");
+      if (user === null && passwordFile !== null) fault(context, ["user"], "needed when passwordFile is set");
+      if (/[?#]/.test(url)) fault(context, ["url"], "must hold no ? and no #");
+    })
+    .nullable()
+    .prefault(null)
+    .describe("An HKP or LDAP key server; addresses are sent to it. null for none.");
 
 export const cacheSection = () =>
   z

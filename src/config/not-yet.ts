@@ -10,15 +10,8 @@ const isPostgres = (value: unknown) => typeof value === "string" && value.starts
 const NOT_YET: readonly (readonly [path: string, isUsed: (value: unknown) => boolean, what?: string])[] = [
   ["database", isPostgres, "PostgreSQL"],
   ["inbound", isGiven],
-  ["smime.userDirectories", isGiven],
-  ["smime.ldap", isGiven],
   ["smime.contentEncryption", isAuto, "auto"],
   ["smime.keyTransport", isAuto, "auto"],
-  ["smime.trust.anchors", isGiven],
-  ["smime.trust.check", isGiven],
-  ["pgp.keyServer", isGiven],
-  ["pgp.wkd", isGiven],
-  ["users.jira", isGiven],
 ];
 
 /** The settings in what was given (file and environment) that are not built yet, each with the sentence that refuses it. */

@@ -2,6 +2,7 @@
 import { isIP, isIPv4, isIPv6 } from "node:net";
 import { domainToASCII } from "node:url";
 import { parseMailbox } from "../mail/address.ts";
+import { FilePath } from "./files.ts";
 import { textLeaf, Wrong } from "./leaf.ts";
 
 /** Where a server listens; `host` is an IP address without brackets, port 0 lets the system pick one. */
@@ -89,6 +90,23 @@ export function url(schemes: readonly string[], example: string, { mayBeEmpty = 
           );
     },
     asIs,
+  );
+}
+
+/** A file of a revocation list, or its http(s) URL; the file is looked up from the folder of the configuration. */
+export function listPlace() {
+  const allowed = "a file name or an http:// or https:// URL";
+  return textLeaf<string | FilePath>(
+    allowed,
+    { minLength: 1 },
+    (text) => {
+      if (text === "" || text.includes("\0")) return new Wrong(`must be ${allowed}`);
+      if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return new FilePath("other", text);
+      const parsed = URL.parse(text);
+      const isWeb = parsed !== null && ["http:", "https:"].includes(parsed.protocol) && parsed.host !== "";
+      return isWeb && parsed.username + parsed.password === "" ? text : new Wrong(`must be ${allowed}`);
+    },
+    (value) => (value instanceof FilePath ? value.path : value),
   );
 }
 

@@ -1,7 +1,7 @@
 // What is said about a faulty configuration: every fault at once, each with its place.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { faultLine } from "../../src/config/fault.ts";
 import { readConfiguration } from "../../src/config/read.ts";
 import { valueAt } from "../../src/config/value-at.ts";
@@ -170,20 +170,100 @@ test("parts that are not built yet are refused by name and never ignored", () =>
     "inbound: { recipients: [jira@example.com], authservId: mx.example.com }",
     "inbound: {}",
     "database: postgres://ann@db.example/x",
-    "smime: { userDirectories: [{ name: corp }] }",
-    "smime: { ldap: { host: ldap.example.com } }",
     "smime: { contentEncryption: auto }",
     "smime: { keyTransport: auto }",
-    "smime: { trust: { anchors: [ca.pem] } }",
-    "smime: { trust: { check: true } }",
-    "pgp: { keyServer: { url: 'hkps://keys.example.com' } }",
-    "pgp: { wkd: true }",
-    "users: { jira: { url: 'https://jira.example.com', tokenFile: token } }",
   ])
     expect(notYet(yaml), yaml).toEqual([refused]);
-  expect(
-    notYet("smime: { userDirectories: [], ldap: null, trust: { anchors: [], check: false } }\npgp: { wkd: false }"),
-  ).toEqual([]);
+});
+
+describe("key servers and directories", () => {
+  const faults = (yaml: string, files: Record<string, string> = {}) =>
+    faultsOf(`${SMALLEST}${yaml}\n`, {}, { password: "x", ...files }).map((line) =>
+      line.replace(/^sealpost\.yaml:\d+:\d+: /, ""),
+    );
+  const ldap = (more: string) => faults(`smime: { ldap: { host: ldap.example.com, baseDn: "o=x"${more} } }`);
+  const directory = (more: string) =>
+    faults(`smime: { userDirectories: [{ name: corp, host: ldap.example.com, baseDn: "o=x"${more} }] }`);
+  const server = (url: string, more = "") => faults(`pgp: { keyServer: { url: "${url}"${more} } }`);
+
+  test("R9: a host with a scheme is refused, and says what to write instead", () => {
+    expect(faults(`smime: { ldap: { host: "ldaps://ldap.example.com", baseDn: "o=x" } }`)).toEqual([
+      "smime.ldap.host: host without scheme; write `ldap.example.com` and set tls",
+    ]);
+    expect(faults(`smime: { userDirectories: [{ name: corp, host: "ldap://l.example:389", baseDn: "o=x" }] }`)).toEqual(
+      ["smime.userDirectories[0].host: host without scheme; write `l.example` and set tls"],
+    );
+  });
+
+  test("R9: user and password are optional, but only together", () => {
+    expect(ldap("")).toEqual([]);
+    expect(ldap(`, user: "cn=relay"`)).toEqual(["smime.ldap.passwordFile: needed when user is set"]);
+    expect(directory(", passwordFile: password")).toEqual([
+      "smime.userDirectories[0].user: needed when passwordFile is set",
+    ]);
+  });
+
+  test("the port of TLS from the first byte is refused for anything else", () => {
+    const fault = "636 speaks TLS from the first byte; set tls: implicit, or port: 389 for starttls";
+    expect(ldap(", tls: starttls")).toEqual([`smime.ldap.port: ${fault}`]);
+    expect(ldap(", tls: starttls, port: 389")).toEqual([]);
+  });
+
+  test("LOOK-02: a filter that is none is refused, with the reason", () => {
+    for (const filter of ["(objectClass=person)(x", "(mail=x", "", "(a=b)(c=d)", "((mail=x)"]) {
+      expect(ldap(`, filter: "${filter}"`), filter).toHaveLength(1);
+      expect(directory(`, userFilter: "${filter}"`).join(), filter).toContain(
+        "smime.userDirectories[0].userFilter: must be",
+      );
+    }
+    expect(ldap(`, filter: "(&(objectClass=person)(!(employeeType=external)))"`)).toEqual([]);
+    expect(ldap(`, filter: "objectClass=person"`)).toEqual([]);
+    expect(directory(`, mailAttribute: "mail)(x"`).join()).toContain("must be the name of an attribute");
+  });
+
+  test("two directories of one name are refused, for the name tells them apart", () => {
+    const one = `{ name: corp, host: ldap.example.com, baseDn: "o=x" }`;
+    expect(faults(`smime: { userDirectories: [${one}, ${one}] }`)).toEqual([
+      "smime.userDirectories[1].name: given twice",
+    ]);
+  });
+
+  test("R15: the schemes of a key server are those of HKP and LDAP, any other is refused", () => {
+    for (const scheme of ["http", "hkp", "https", "hkps", "ldap", "ldaps"])
+      expect(server(`${scheme}://keys.example.com`), scheme).toEqual([]);
+    for (const url of ["ftp://keys.example.com", "keys.example.com", "hkps:keys", "mailto:x@example.com"])
+      expect(server(url).join(), url).toContain("must be a URL that begins with hkps://");
+    expect(server("hkps://keys.example.com/?op=get")).toEqual(["pgp.keyServer.url: must hold no ? and no #"]);
+  });
+
+  test("R16: an empty key server is simply not used", () => {
+    expect(server("")).toEqual([]);
+    expect(faults("pgp: { keyServer: null }")).toEqual([]);
+  });
+
+  test("R17: a proxy is env, none or a URL; a password in it is refused", () => {
+    for (const proxy of ["env", "none", "http://proxy.example.com:3128"])
+      expect(server("hkps://k.example", `, proxy: "${proxy}"`), proxy).toEqual([]);
+    expect(server("hkps://k.example", `, proxy: "http://u:CANARY@proxy:3128"`).join()).not.toContain("CANARY");
+    expect(server("hkps://k.example", `, proxy: "socks5://proxy"`)).toHaveLength(1);
+  });
+
+  test("what only an LDAP key server has is refused for others", () => {
+    expect(server("hkps://k.example", ", startTls: true")).toEqual([
+      "pgp.keyServer.startTls: only an ldap:// URL has StartTLS",
+    ]);
+    expect(server("ldaps://k.example", ", startTls: true")).toHaveLength(1);
+    expect(server("ldap://k.example", ", startTls: true")).toEqual([]);
+    expect(server("hkps://k.example", `, user: "cn=x", passwordFile: password`)).toHaveLength(1);
+    expect(server("ldaps://k.example", `, user: "cn=x", passwordFile: password`)).toEqual([]);
+  });
+
+  test("checking certification paths needs an anchor", () => {
+    expect(faults("smime: { trust: { check: true } }")).toEqual(["smime.trust.anchors: needed when check is true"]);
+    expect(faults(`smime: { trust: { crls: ["ftp://a.example/x.crl"] } }`)).toEqual([
+      "smime.trust.crls[0]: must be a file name or an http:// or https:// URL",
+    ]);
+  });
 });
 
 test("__proto__ and constructor are unknown settings and touch nothing (DEP-03)", () => {
