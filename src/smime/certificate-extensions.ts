@@ -16,7 +16,13 @@ export type Extensions = {
   readonly keyUsage: ReadonlySet<KeyUsage> | undefined;
   readonly extendedKeyUsage: readonly string[] | undefined;
   readonly isCa: boolean;
+  /** pathLenConstraint; negative when it is malformed, so that every path is too long. */
+  readonly pathLength: number | undefined;
   readonly subjectKeyIdentifier: Uint8Array | undefined;
+  readonly authorityKeyIdentifier: Uint8Array | undefined;
+  /** DER as in the certificate: read only when a path is judged. */
+  readonly subjectAltName: Uint8Array | undefined;
+  readonly nameConstraints: Uint8Array | undefined;
   readonly unknownCritical: readonly string[];
 };
 
@@ -25,12 +31,17 @@ const KEY_USAGE = "2.5.29.15";
 const SUBJECT_ALT_NAME = "2.5.29.17";
 const BASIC_CONSTRAINTS = "2.5.29.19";
 const EXTENDED_KEY_USAGE = "2.5.29.37";
-/** Say nothing that forbids a use: issuerAltName, CRL distribution points, certificate policies, authority key identifier. */
-const HARMLESS: ReadonlySet<string> = new Set(["2.5.29.18", "2.5.29.31", "2.5.29.32", "2.5.29.35"]);
+const NAME_CONSTRAINTS = "2.5.29.30";
+const AUTHORITY_KEY_IDENTIFIER = "2.5.29.35";
+/**
+ * Say nothing that forbids a use: issuerAltName, CRL distribution points, certificate policies; policyMappings and
+ * inhibitAnyPolicy only count where a policy is asked for (RFC 5280 6.1.5 g), which policyConstraints alone could do.
+ */
+const HARMLESS: ReadonlySet<string> = new Set(["2.5.29.18", "2.5.29.31", "2.5.29.32", "2.5.29.33", "2.5.29.54"]);
 
-const SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9";
-const OTHER_NAME = 0xa0;
-const RFC822_NAME = 0x81;
+export const SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9";
+/** The forms of a GeneralName that are read (RFC 5280 4.2.1.6), by tag. */
+export const GENERAL_NAME = { otherName: 0xa0, rfc822Name: 0x81, dnsName: 0x82, directoryName: 0xa4 } as const;
 
 const KEY_USAGES: readonly KeyUsage[] = [
   "digitalSignature",
@@ -45,7 +56,7 @@ const KEY_USAGES: readonly KeyUsage[] = [
 /** Reads `Extensions`; undefined stands for a certificate without any. Throws Malformed. */
 export function readExtensions(extensions: Element | undefined): Extensions {
   const values = new Map<string, Uint8Array>();
-  const unknownCritical: string[] = [];
+  const critical: string[] = [];
   if (extensions !== undefined) {
     const list = new DerSequence(extensions, "extensions");
     while (list.hasMore()) {
@@ -53,20 +64,26 @@ export function readExtensions(extensions: Element | undefined): Extensions {
       // two answers to one question: which one counts would depend on the reader
       if (values.has(oid)) throw new Malformed(`extension ${oid} occurs twice`);
       values.set(oid, value);
-      if (isCritical && !READ.has(oid) && !HARMLESS.has(oid)) unknownCritical.push(oid);
+      if (isCritical && !READ.has(oid) && !HARMLESS.has(oid)) critical.push(oid);
     }
   }
   const read = <T>(oid: string, reader: (value: Uint8Array) => T): T | undefined => {
     const value = values.get(oid);
     return value === undefined ? undefined : reader(value);
   };
+  const { isCa, pathLength } = read(BASIC_CONSTRAINTS, readBasicConstraints) ?? { isCa: false, pathLength: undefined };
   return {
     addresses: read(SUBJECT_ALT_NAME, readAddresses) ?? [],
     keyUsage: read(KEY_USAGE, readKeyUsage),
     extendedKeyUsage: read(EXTENDED_KEY_USAGE, readExtendedKeyUsage),
-    isCa: read(BASIC_CONSTRAINTS, readIsCa) ?? false,
+    isCa,
+    pathLength,
     subjectKeyIdentifier: read(SUBJECT_KEY_IDENTIFIER, (value) => contentOf(whole(value, TAG.octetString))),
-    unknownCritical,
+    authorityKeyIdentifier: read(AUTHORITY_KEY_IDENTIFIER, readAuthorityKeyIdentifier),
+    subjectAltName: values.get(SUBJECT_ALT_NAME),
+    nameConstraints: values.get(NAME_CONSTRAINTS),
+    // name constraints are judged with the path, of which an end entity is never but the end
+    unknownCritical: critical.filter((oid) => oid !== NAME_CONSTRAINTS || !isCa),
   };
 }
 
@@ -75,10 +92,12 @@ const READ: ReadonlySet<string> = new Set([
   KEY_USAGE,
   SUBJECT_ALT_NAME,
   BASIC_CONSTRAINTS,
+  AUTHORITY_KEY_IDENTIFIER,
   EXTENDED_KEY_USAGE,
 ]);
 
-function readExtension(element: Element): { oid: string; isCritical: boolean; value: Uint8Array } {
+/** An Extension of a certificate, a revocation list or an entry of one (RFC 5280 4.1). Throws Malformed. */
+export function readExtension(element: Element): { oid: string; isCritical: boolean; value: Uint8Array } {
   const sequence = new DerSequence(element, "extension");
   const oid = oidOf(sequence.take(TAG.oid));
   const critical = sequence.takeIf(TAG.boolean);
@@ -107,8 +126,8 @@ function readAddresses(value: Uint8Array): string[] {
   const addresses: string[] = [];
   while (names.hasMore()) {
     const name = names.takeAny();
-    if (name.tag === RFC822_NAME) addresses.push(asciiText(contentOf(name)) ?? "");
-    if (name.tag === OTHER_NAME) addresses.push(...utf8Mailbox(name));
+    if (name.tag === GENERAL_NAME.rfc822Name) addresses.push(asciiText(contentOf(name)) ?? "");
+    if (name.tag === GENERAL_NAME.otherName) addresses.push(...utf8Mailbox(name));
   }
   return addresses;
 }
@@ -134,7 +153,27 @@ function readExtendedKeyUsage(value: Uint8Array): string[] {
   return purposes;
 }
 
-function readIsCa(value: Uint8Array): boolean {
-  const ca = new DerSequence(whole(value, TAG.sequence), "basicConstraints").takeIf(TAG.boolean);
-  return ca !== undefined && isTrue(ca);
+function readBasicConstraints(value: Uint8Array): { isCa: boolean; pathLength: number | undefined } {
+  const sequence = new DerSequence(whole(value, TAG.sequence), "basicConstraints");
+  const ca = sequence.takeIf(TAG.boolean);
+  const length = sequence.takeIf(TAG.integer);
+  const isCa = ca !== undefined && isTrue(ca);
+  return { isCa, pathLength: length && lengthOf(contentOf(length)) };
+}
+
+function lengthOf(integer: Uint8Array): number {
+  const [first = 0x80] = integer;
+  if (first >= 0x80) return -1;
+  return integer.reduce((sum, octet) => Math.min(sum * 256 + octet, Number.MAX_SAFE_INTEGER), 0);
+}
+
+/** keyIdentifier; undefined when there is none or it is broken: it only says which issuer to try first. */
+function readAuthorityKeyIdentifier(value: Uint8Array): Uint8Array | undefined {
+  try {
+    const identifier = new DerSequence(whole(value, TAG.sequence), "authorityKeyIdentifier").takeIf(0x80);
+    return identifier && contentOf(identifier);
+  } catch (cause) {
+    if (cause instanceof Malformed) return undefined;
+    throw cause;
+  }
 }

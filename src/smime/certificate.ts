@@ -13,6 +13,7 @@ const MAX_CERTIFICATE_BYTES = 65_536;
 /** A parsed certificate. Byte fields are DER as in the original; times are milliseconds since 1970. */
 export type Certificate = {
   readonly der: Uint8Array;
+  readonly version: number;
   /** SHA-256 of the DER, lower-case hex. */
   readonly fingerprint: string;
   /** For people, e.g. `CN=Alice,O=Example`. */
@@ -23,6 +24,8 @@ export type Certificate = {
   readonly serial: Uint8Array;
   readonly subjectDer: Uint8Array;
   readonly subjectKeyIdentifier: Uint8Array | undefined;
+  /** keyIdentifier of the issuer, where it is named. */
+  readonly authorityKeyIdentifier: Uint8Array | undefined;
   /**
    * Addresses this certificate is for, as written in it: SAN rfc822Name and SmtpUTF8Mailbox (RFC 9598); only when there is
    * neither, emailAddress of the subject. Never CN, never a UPN. Values with control characters are left out.
@@ -35,6 +38,11 @@ export type Certificate = {
   /** OIDs; undefined: no extension. */
   readonly extendedKeyUsage: readonly string[] | undefined;
   readonly isCa: boolean;
+  /** How many CA certificates may follow towards the end entity; undefined: any number (RFC 5280 4.2.1.9). */
+  readonly pathLength: number | undefined;
+  /** DER values of these extensions, not read yet; see name-constraints.ts. */
+  readonly subjectAltName: Uint8Array | undefined;
+  readonly nameConstraints: Uint8Array | undefined;
   /** OIDs of critical extensions that nothing here understands. */
   readonly unknownCriticalExtensions: readonly string[];
   readonly publicKey: CertificatePublicKey;
@@ -71,7 +79,7 @@ function readCertificate(der: Uint8Array): Certificate {
   certificate.take(TAG.bitString);
   certificate.close();
 
-  tbs.takeIf(0xa0); // version
+  const version = readVersion(tbs.takeIf(0xa0));
   const serial = contentOf(tbs.take(TAG.integer));
   if (serial.length === 0) throw new Malformed("no serial number");
   if (Buffer.compare(encodingOf(tbs.take(TAG.sequence)), encodingOf(algorithm)) !== 0) {
@@ -93,6 +101,7 @@ function readCertificate(der: Uint8Array): Certificate {
 
   return {
     der,
+    version,
     fingerprint: createHash("sha256").update(der).digest("hex"),
     subject: subjectName.text,
     issuer: readDistinguishedName(issuer).text,
@@ -100,12 +109,16 @@ function readCertificate(der: Uint8Array): Certificate {
     serial,
     subjectDer: encodingOf(subject),
     subjectKeyIdentifier: extensions.subjectKeyIdentifier,
+    authorityKeyIdentifier: extensions.authorityKeyIdentifier,
     addresses: addresses.filter((address) => address !== "" && !/\p{Cc}/u.test(address)),
     notBefore,
     notAfter,
     keyUsage: extensions.keyUsage,
     extendedKeyUsage: extensions.extendedKeyUsage,
     isCa: extensions.isCa,
+    pathLength: extensions.pathLength,
+    subjectAltName: extensions.subjectAltName,
+    nameConstraints: extensions.nameConstraints,
     unknownCriticalExtensions: extensions.unknownCritical,
     publicKey: readPublicKey(spki),
     spki: encodingOf(spki),
@@ -113,8 +126,16 @@ function readCertificate(der: Uint8Array): Certificate {
   };
 }
 
-/** UTCTime and GeneralizedTime in the only forms that RFC 5280 4.1.2.5 allows, as milliseconds since 1970. */
-function readTime(time: Element): number {
+/** 1, 2 or 3; whoever writes anything else gets what version 3 gets. */
+function readVersion(explicit: Element | undefined): number {
+  return explicit === undefined ? 1 : (contentOf(explicit).at(-1) ?? 2) + 1;
+}
+
+/**
+ * UTCTime and GeneralizedTime in the only forms that RFC 5280 4.1.2.5 allows, as milliseconds since 1970; `what` names the
+ * structure in error texts. Throws Malformed.
+ */
+export function readTime(time: Element, what = "validity"): number {
   const text = Buffer.from(contentOf(time)).toString("latin1");
   const pattern =
     time.tag === TAG.utcTime
@@ -123,7 +144,7 @@ function readTime(time: Element): number {
         ? /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
         : undefined;
   const parts = pattern?.exec(text)?.slice(1).map(Number);
-  if (parts === undefined) throw new Malformed("validity has a time of unknown form");
+  if (parts === undefined) throw new Malformed(`${what} has a time of unknown form`);
   const [first = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts;
   const year = time.tag === TAG.utcTime ? first + (first < 50 ? 2000 : 1900) : first;
   const date = new Date(0);
@@ -131,7 +152,7 @@ function readTime(time: Element): number {
   date.setUTCFullYear(year, month - 1, day);
   date.setUTCHours(hour, minute, second);
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59) {
-    throw new Malformed("validity has a time that does not exist");
+    throw new Malformed(`${what} has a time that does not exist`);
   }
   return date.getTime();
 }

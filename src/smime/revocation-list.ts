@@ -1,0 +1,203 @@
+// Revocation list: one CRL, read once: whose it is, how long it holds, which serial numbers it revokes (RFC 5280 5).
+import { constants, verify, type KeyObject } from "node:crypto";
+import { readExtension } from "./certificate-extensions.ts";
+import { readTime, type Certificate } from "./certificate.ts";
+import { issuerKey } from "./certification-path.ts";
+import { contentOf, DerSequence, encodingOf, Malformed, oidOf, readDerElement, TAG, type Element } from "./der.ts";
+import { readDistinguishedName } from "./distinguished-name.ts";
+import { comparableName } from "./name-constraints.ts";
+import { pemBlocks } from "./pem.ts";
+import { readSignatureDigest } from "./signature-digest.ts";
+
+/** A full list of one CA's revoked certificates. It keeps the octets that it was read from. Times: ms since 1970. */
+export type RevocationList = {
+  /** For people, e.g. `CN=Issuing CA,O=Example`. */
+  readonly issuer: string;
+  /** The issuer's name as it is compared; see comparableName. */
+  readonly issuerName: string;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  /** Serial numbers (see serialKey) to where in `der` their revocation date lies. */
+  readonly revoked: ReadonlyMap<string, number>;
+  readonly der: Uint8Array;
+  readonly signed: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly scheme: SignatureScheme;
+};
+
+type SignatureScheme = {
+  readonly keyTypes: readonly string[];
+  /** Undefined: the algorithm brings its own digest. */
+  readonly digest: string | undefined;
+  readonly pss?: { readonly padding: number; readonly saltLength: number };
+};
+
+const WHAT = "revocation list";
+const ISSUING_DISTRIBUTION_POINT = "2.5.29.28";
+const DELTA_INDICATOR = "2.5.29.27";
+const CERTIFICATE_ISSUER = "2.5.29.29";
+/** Reason code, hold instruction, invalidity date, list number, authority key identifier, issuer's other names. */
+const HARMLESS: ReadonlySet<string> = new Set(["21", "23", "24", "20", "35", "18"].map((arc) => `2.5.29.${arc}`));
+const REFUSALS: ReadonlyMap<string, string> = new Map([
+  [ISSUING_DISTRIBUTION_POINT, "may cover a part of the certificates only (issuingDistributionPoint)"],
+  [DELTA_INDICATOR, "is a delta, which says nothing without its base"],
+  [CERTIFICATE_ISSUER, "speaks for other issuers (indirect)"],
+]);
+
+const RSASSA_PSS = "1.2.840.113549.1.1.10";
+const MGF1 = "1.2.840.113549.1.1.8";
+const PKCS1: readonly string[] = ["11", "12", "13", "14"].map((arc) => `1.2.840.113549.1.1.${arc}`);
+const ECDSA: readonly string[] = ["1", "2", "3", "4"].map((arc) => `1.2.840.10045.4.3.${arc}`);
+const EDDSA: ReadonlyMap<string, string> = new Map([
+  ["1.3.101.112", "ed25519"],
+  ["1.3.101.113", "ed448"],
+]);
+const STRONG_DIGESTS: ReadonlySet<string> = new Set(["sha224", "sha256", "sha384", "sha512"]);
+
+/**
+ * Reads the list of a DER file, or all lists of a PEM file; at least one. A list that covers not all certificates of its
+ * issuer, has no end or a weak signature is refused, and the file with it. Signatures are not verified: see isListOf.
+ * Throws Malformed with a reason for people.
+ */
+export function readRevocationLists(bytes: Uint8Array): readonly [RevocationList, ...RevocationList[]] {
+  if (bytes[0] === TAG.sequence) return [readRevocationList(bytes)];
+  const lists: RevocationList[] = [];
+  for (const block of pemBlocks(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1"))) {
+    if (block.label !== "X509 CRL") continue;
+    if (block.der === undefined || !block.isClosed) throw new Malformed("this file is damaged or cut short");
+    lists.push(readRevocationList(block.der));
+  }
+  const [first, ...rest] = lists;
+  if (first === undefined) throw new Malformed("this is no revocation list, neither DER nor PEM");
+  return [first, ...rest];
+}
+
+function readRevocationList(der: Uint8Array): RevocationList {
+  const outer = readDerElement(der);
+  if (outer.tag !== TAG.sequence) throw new Malformed("this is no revocation list");
+  if (outer.end !== der.length) throw new Malformed(`${der.length - outer.end} octets follow the end of the list`);
+  const list = new DerSequence(outer, WHAT);
+  const signed = list.take(TAG.sequence);
+  const algorithm = list.take(TAG.sequence);
+  const signature = contentOf(list.take(TAG.bitString));
+  list.close();
+  if (signature[0] !== 0) throw new Malformed("its signature is not a whole number of octets");
+
+  const tbs = new DerSequence(signed, WHAT);
+  tbs.takeIf(TAG.integer); // version
+  if (Buffer.compare(encodingOf(tbs.take(TAG.sequence)), encodingOf(algorithm)) !== 0)
+    throw new Malformed("it has two different signature algorithms");
+  const issuer = tbs.take(TAG.sequence);
+  const thisUpdate = readTime(tbs.takeAny(), WHAT);
+  const end = tbs.takeIf(TAG.utcTime) ?? tbs.takeIf(TAG.generalizedTime);
+  if (end === undefined) throw new Malformed("it does not say until when it holds (nextUpdate)");
+  const entries = tbs.takeIf(TAG.sequence);
+  const explicit = tbs.takeIf(0xa0);
+  tbs.close();
+  if (explicit !== undefined) readExtensions(new DerSequence(explicit, WHAT).take(TAG.sequence));
+  return {
+    issuer: readDistinguishedName(issuer).text,
+    issuerName: comparableName(encodingOf(issuer)),
+    thisUpdate,
+    nextUpdate: readTime(end, WHAT),
+    revoked: entries === undefined ? new Map() : readEntries(entries),
+    der,
+    signed: encodingOf(signed),
+    signature: signature.subarray(1),
+    scheme: readScheme(algorithm),
+  };
+}
+
+/** A few hundred thousand entries are usual for a large CA: nothing is read of them that is not needed. */
+function readEntries(entries: Element): Map<string, number> {
+  const { bytes, contentStart, contentEnd } = entries;
+  const revoked = new Map<string, number>();
+  for (let at = contentStart; at < contentEnd;) {
+    const entry = readDerElement(bytes, at, contentEnd);
+    const serial = readDerElement(bytes, entry.contentStart, entry.contentEnd);
+    const date = readDerElement(bytes, serial.end, entry.contentEnd);
+    if (entry.tag !== TAG.sequence || serial.tag !== TAG.integer) throw new Malformed("an entry of it is malformed");
+    revoked.set(serialKey(contentOf(serial)), date.start);
+    if (date.end < entry.contentEnd) readExtensions(readDerElement(bytes, date.end, entry.contentEnd));
+    at = entry.end;
+  }
+  return revoked;
+}
+
+/** Refuses what changes the meaning of a list or an entry. */
+function readExtensions(extensions: Element): void {
+  const list = new DerSequence(extensions, WHAT);
+  while (list.hasMore()) {
+    const { oid, isCritical } = readExtension(list.take(TAG.sequence));
+    const refusal = REFUSALS.get(oid);
+    if (refusal !== undefined) throw new Malformed(`it ${refusal}`);
+    if (isCritical && !HARMLESS.has(oid)) throw new Malformed(`it has a critical extension that is not known (${oid})`);
+  }
+}
+
+function readScheme(algorithm: Element): SignatureScheme {
+  const sequence = new DerSequence(algorithm, "signature algorithm");
+  const oid = oidOf(sequence.take(TAG.oid));
+  const own = EDDSA.get(oid);
+  if (own !== undefined) return { keyTypes: [own], digest: undefined };
+  const digest = readSignatureDigest(algorithm);
+  const isKnown = oid === RSASSA_PSS || PKCS1.includes(oid) || ECDSA.includes(oid);
+  if (digest === "unknown" || (STRONG_DIGESTS.has(digest) && !isKnown))
+    throw new Malformed(`it is signed with an algorithm that is not known (${oid})`);
+  if (!STRONG_DIGESTS.has(digest)) throw new Malformed(`it is signed with the weak digest ${digest}`);
+  if (oid === RSASSA_PSS) return { keyTypes: ["rsa", "rsa-pss"], digest, pss: readPss(sequence.take(TAG.sequence)) };
+  return { keyTypes: [ECDSA.includes(oid) ? "ec" : "rsa"], digest };
+}
+
+/** RSASSA-PSS-params (RFC 4055 3.1), whose two digests must be the same. */
+function readPss(parameters: Element): { padding: number; saltLength: number } {
+  const sequence = new DerSequence(parameters, "RSASSA-PSS parameters");
+  const hash = new DerSequence(sequence.take(0xa0), "RSASSA-PSS digest").take(TAG.sequence);
+  const mask = new DerSequence(new DerSequence(sequence.take(0xa1), "RSASSA-PSS mask").take(TAG.sequence), "mask");
+  if (oidOf(mask.take(TAG.oid)) !== MGF1) throw new Malformed("its RSASSA-PSS mask is not known");
+  const maskHash = new DerSequence(mask.take(TAG.sequence), "RSASSA-PSS digest").take(TAG.oid);
+  if (oidOf(maskHash) !== oidOf(new DerSequence(hash, "RSASSA-PSS digest").take(TAG.oid)))
+    throw new Malformed("its RSASSA-PSS mask has another digest");
+  const salt = sequence.takeIf(0xa2);
+  const octets = salt && contentOf(new DerSequence(salt, "RSASSA-PSS salt").take(TAG.integer));
+  return { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: octets === undefined ? 20 : (octets.at(-1) ?? 0) };
+}
+
+/** A serial number, INTEGER content octets, as text to compare. */
+function serialKey(serial: Uint8Array): string {
+  const text = Buffer.from(serial.buffer, serial.byteOffset, serial.length).toString("latin1");
+  return text.replace(/^\0+(?=[^])/, "");
+}
+
+/** Since when (ms) a certificate of the list's issuer is revoked; undefined when it is not in the list. */
+export function revokedSince(list: RevocationList, certificate: Certificate): number | undefined {
+  const at = list.revoked.get(serialKey(certificate.serial));
+  if (at === undefined) return undefined;
+  try {
+    return readTime(readDerElement(list.der, at), WHAT);
+  } catch (cause) {
+    // a broken date takes nothing back
+    if (cause instanceof Malformed) return list.thisUpdate;
+    throw cause;
+  }
+}
+
+/**
+ * Whether a CA made this list: its name, its right to (cRLSign), its signature (RFC 5280 6.3.3 f, g). Takes time in proportion
+ * to the size of the list.
+ */
+export function isListOf(list: RevocationList, issuer: Certificate): boolean {
+  if (issuer.keyUsage?.has("cRLSign") === false) return false;
+  const key = issuerKey(issuer);
+  return key !== undefined && comparableName(issuer.subjectDer) === list.issuerName && isSignedWith(list, key);
+}
+
+function isSignedWith({ scheme, signed, signature }: RevocationList, key: KeyObject): boolean {
+  if (!scheme.keyTypes.includes(key.asymmetricKeyType ?? "")) return false;
+  try {
+    return verify(scheme.digest, signed, { key, ...scheme.pss }, signature);
+  } catch {
+    // a key whose own parameters forbid this signature
+    return false;
+  }
+}
