@@ -11,22 +11,32 @@ import type { Tables } from "./tables.ts";
  */
 export type Database = { readonly sqlite: DatabaseSync; readonly sql: Kysely<Tables> };
 
-/** Opens DATADIR/sealpost.db; the folder is made with mode 0700. Throws a sentence that names dataDir. */
-export function openDatabase(dataDir: string): Database {
+/**
+ * Opens DATADIR/sealpost.db; the folder is made with mode 0700. `lost` is what the last moments before a power cut may cost:
+ * nothing, or what was committed over this connection. Throws a sentence that names dataDir.
+ */
+export function openDatabase(dataDir: string, lost: "nothing" | "last commits" = "nothing"): Database {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const path = join(dataDir, "sealpost.db");
     makePrivate(path);
     const sqlite = new DatabaseSync(path, { timeout: 5_000 });
     // 8 KiB pages: of 4, 8 and 16 KiB the least CPU for a mail of 32 KiB received and settled
-    // FULL: in WAL mode NORMAL would lose the last commits when the power goes
+    // FULL: in WAL mode NORMAL would lose the last commits when the power goes, and needs no fsync for each
+    const synchronous = lost === "nothing" ? "FULL" : "NORMAL";
     sqlite.exec(
-      "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384",
+      `PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384`,
     );
     return { sqlite, sql: new Kysely<Tables>({ dialect: new TransactionalDialect({ database: adapted(sqlite) }) }) };
   } catch (cause) {
     throw new Error(`the database in ${dataDir} cannot be opened; see dataDir`, { cause });
   }
+}
+
+export async function closeDatabase({ sql, sqlite }: Database): Promise<void> {
+  // Kysely closes only what it has used
+  await sql.destroy();
+  if (sqlite.isOpen) sqlite.close();
 }
 
 /**

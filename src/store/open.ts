@@ -8,7 +8,7 @@ import type { Spool } from "../spool/spool.ts";
 import { Bodies } from "./bodies.ts";
 import { sqlKeyCache } from "./cached-keys.ts";
 import { sqlChanges, type Changes } from "./changes.ts";
-import { openDatabase, type Database } from "./database.ts";
+import { closeDatabase, openDatabase, type Database } from "./database.ts";
 import { migrate } from "./migrations.ts";
 import { sqlPersonalKeys } from "./personal-keys.ts";
 import { sqliteSpool } from "./spool.ts";
@@ -57,7 +57,9 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
   const parts = { database, dataDir, reserveBytes, bodies, secretKey, now };
   const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
-  const cache = sqlKeyCache(database);
+  // an fsync for each answer of a server would hold up the mail, and an answer that is lost is only asked for again
+  const memory = openDatabase(settings.dataDir, "last commits");
+  const cache = sqlKeyCache(memory);
   return {
     spool,
     cache,
@@ -97,7 +99,8 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
     checkWritable: () => setMeta(database, "written", String(now())),
     async close() {
       await spool.close();
-      await database.sql.destroy();
+      await closeDatabase(memory);
+      await closeDatabase(database);
     },
   };
 }

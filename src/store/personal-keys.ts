@@ -8,7 +8,9 @@ import type { Tables } from "./tables.ts";
 type Row = Tables["personal_keys"];
 
 /** `now` judges OpenPGP keys anew at each reading. A row that cannot be parsed is passed over. */
-export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalKeys {
+export function sqlPersonalKeys({ sql, sqlite }: Database, now: () => number): PersonalKeys {
+  // asked for each recipient of each mail, several times: compiling the query would cost more than running it
+  const own = sqlite.prepare("SELECT * FROM personal_keys WHERE address_key = ? AND kind = ? AND origin = ?");
   const parsed = async (rows: readonly Row[]): Promise<PersonalKey[]> => {
     const keys: PersonalKey[] = [];
     for (const row of rows) {
@@ -20,11 +22,10 @@ export function sqlPersonalKeys({ sql }: Database, now: () => number): PersonalK
   };
   return {
     async find(mailbox, kind, origin) {
-      const rows = sql.selectFrom("personal_keys").selectAll().where("address_key", "=", mailbox.key);
-      const own = await rows.where("kind", "=", kind).where("origin", "=", origin).execute();
-      const keys = await parsed(own);
+      const rows = own.all(mailbox.key, kind, origin) as unknown as Row[];
+      const keys = await parsed(rows);
       // unreadable is not absent: another source must not step in
-      if (own.length > 0 && keys.length === 0)
+      if (rows.length > 0 && keys.length === 0)
         throw new Error(`the stored ${kind} key of ${mailbox.address} cannot be read; remove and add it again`);
       return keys;
     },
