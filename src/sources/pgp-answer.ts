@@ -1,0 +1,135 @@
+// PGP answer: what a server sent as "the keys of this mailbox" → the keys in it that name the mailbox.
+import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { absent, failed, found } from "../keys/lookup.ts";
+import { pgpKey, type PgpKey } from "../keys/recipient-key.ts";
+import type { Answer } from "../keys/source.ts";
+import { decodeArmor } from "../pgp/armor.ts";
+import { addressIn, type PgpCertificate } from "../pgp/certificate.ts";
+import { readKeyring } from "../pgp/keyring.ts";
+import { bodyOf, readPacket, TAG } from "../pgp/packets.ts";
+import { fingerprintOf } from "../pgp/public-key.ts";
+import { splitRing } from "../pgp/ring.ts";
+import { publicBody } from "../pgp/transferable-key.ts";
+
+const MAX_KEYS = 50;
+
+/** A stretch of the answer that is one key by its packets; `names`: a User ID of the mailbox stands in it, verified or not. */
+type Part = { readonly bytes: Uint8Array; readonly isSecret: boolean; readonly id: string; readonly names: boolean };
+
+/**
+ * Reads armored or binary keys. Kept are those with a verified User ID of `mailbox`, and revoked and expired ones that had one:
+ * the chain says why they do not serve. Secret keys are not used. `failed` when the answer is no key or was cut off, when more
+ * than 50 keys name the mailbox, and when what may be the mailbox's only key cannot be read. Never throws.
+ */
+export async function keysInAnswer(body: Buffer, mailbox: Mailbox, now: number): Promise<Answer<PgpKey>> {
+  const binary = binaryOf(body);
+  if (typeof binary === "string") return instead(binary);
+  const { parts, damaged } = partsOf(binary, mailbox);
+  const publicParts = parts.filter((part) => !part.isSecret);
+  if (publicParts.length === 0) return instead(parts.length > 0 ? "a secret key" : whatItIs(body));
+  // copies of one key count together: a revocation may stand in the one that has lost its User IDs
+  const named = new Set(publicParts.filter((part) => part.names).map((part) => part.id));
+  const own = publicParts.filter((part) => named.has(part.id));
+  if (own.length > MAX_KEYS) return failed(new Error(`answered with ${own.length} keys; at most ${MAX_KEYS} are read`));
+  const ring = own.length === 0 ? undefined : await readKeyring(Buffer.concat(own.map(({ bytes }) => bytes)), now);
+  if (ring?.kind === "unreadable") return unknown(ring.reason);
+  const keys = ring?.certificates.filter((certificate) => isFor(certificate, mailbox)) ?? [];
+  const faults = ring?.faults.map(({ reason }) => reason) ?? [];
+  const lost = damaged.filter(({ bytes }) => mayName(bytes, mailbox)).map(({ reason }) => reason);
+  const open = [...lost, ...faults.filter((reason) => !isSettled(reason))];
+  if (keys.length === 0 && open[0] !== undefined) return unknown(open[0]);
+  const secret = parts.some((part) => part.isSecret && part.names) ? ["a secret key"] : [];
+  const setAside = [...lost, ...faults, ...secret];
+  const answer = keys.length > 0 ? found(keys.map(pgpKey)) : absent;
+  return setAside.length > 0 ? { ...answer, setAside } : answer;
+}
+
+/** Reasons that say all there is to know: such a key serves nobody here, whatever else is in it. */
+function isSettled(reason: string): boolean {
+  return /^keys of (?:version|algorithm) \d+ are not supported$|^no User ID of key [0-9a-f]+ has a valid/.test(reason);
+}
+
+/** Revoked and expired certificates have no valid User ID left; that one named the mailbox is known from its packets. */
+function isFor({ encryption, addresses }: PgpCertificate, mailbox: Mailbox): boolean {
+  if (!encryption.usable && (encryption.reason === "revoked" || encryption.reason === "expired")) return true;
+  return addresses.some((address) => isOf(address, mailbox));
+}
+
+function isOf(address: string | undefined, mailbox: Mailbox): boolean {
+  if (address === undefined) return false;
+  const parsed = parseMailbox(address);
+  return "mailbox" in parsed && parsed.mailbox.key === mailbox.key;
+}
+
+/** The packets: of all public-key blocks when it is armored. A text says what is wrong with it. */
+function binaryOf(body: Buffer): Uint8Array | string {
+  const text = body.toString("latin1");
+  if (!/^-----BEGIN PGP /m.test(text)) return isCutOff(body) ? "a key that is cut off" : body;
+  const { blocks, faults } = decodeArmor(text);
+  // an answer that was damaged on its way may lack the newest key, or a revocation
+  if (faults[0] !== undefined) return `a damaged key block (${faults[0].reason})`;
+  const keys = blocks.filter(({ type }) => type === "PUBLIC KEY BLOCK").map(({ bytes }) => bytes);
+  if (keys.length > 0) return keys.some(isCutOff) ? "a key that is cut off" : Buffer.concat(keys);
+  return `an OpenPGP ${(blocks[0]?.type ?? "message").toLowerCase()}`;
+}
+
+/** Whether packets follow one another from the first octet until the last one goes on beyond the end. */
+function isCutOff(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length;) {
+    const packet = readPacket(bytes, at);
+    if ("fault" in packet) return at > 0 && packet.fault === "truncated";
+    at = packet.end;
+  }
+  return false;
+}
+
+function partsOf(bytes: Uint8Array, mailbox: Mailbox) {
+  const parts: Part[] = [];
+  const damaged: { bytes: Uint8Array; reason: string }[] = [];
+  for (const part of splitRing(bytes)) {
+    const own = bytes.subarray(part.start, part.end);
+    if (part.kind === "key") parts.push(partOf(own, mailbox));
+    else damaged.push({ bytes: own, reason: part.reason });
+  }
+  return { parts, damaged };
+}
+
+function partOf(bytes: Uint8Array, mailbox: Mailbox): Part {
+  const primary = readPacket(bytes, 0);
+  const body = "fault" in primary ? "" : publicBody(bytes, primary);
+  let names = false;
+  for (let at = 0; at < bytes.length && !names;) {
+    const packet = readPacket(bytes, at);
+    if ("fault" in packet) break;
+    names = packet.tag === TAG.userId && isOf(addressIn(textOf(bodyOf(bytes, packet))), mailbox);
+    at = packet.end;
+  }
+  return {
+    bytes,
+    isSecret: primary.tag === TAG.secretKey,
+    id: typeof body === "string" ? Buffer.from(bytes).toString("latin1") : fingerprintOf(body),
+    names,
+  };
+}
+
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** Whether the address stands anywhere in octets that cannot be read, upper and lower case alike. */
+function mayName(bytes: Uint8Array, mailbox: Mailbox): boolean {
+  return textOf(bytes).toLowerCase().includes(`${mailbox.local.toLowerCase()}@`);
+}
+
+function instead(what: string) {
+  return failed(new Error(`answered with ${what} instead of a key`));
+}
+
+function unknown(reason: string) {
+  return failed(new Error(`answered with a key that cannot be read: ${reason}`));
+}
+
+function whatItIs(body: Buffer): string {
+  if (body.length === 0) return "nothing";
+  return /^\s*<(?:!doctype|html|\?xml|head|body)/i.test(body.toString("latin1", 0, 200))
+    ? "a web page"
+    : "something else";
+}
