@@ -5,7 +5,7 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { Malformed } from "./der.ts";
 import { JavaStoreCursor, shownAlias, takeCertificate } from "./java-store.ts";
-import { StoreEntries, UnreadableStore, type ReadStore } from "./store-contents.ts";
+import { StoreEntries, UnreadableStore, type OpenedStore } from "./store-contents.ts";
 
 const MAC_BYTES = 20;
 const MAX_SALT_BYTES = 1024;
@@ -41,7 +41,7 @@ export function readBksHeader(bytes: Uint8Array): BksHeader | undefined {
  * Reads the certificates of a BKS store, those of private keys' chains included. With a password the integrity is verified;
  * without one the notes say that it was not. Throws UnreadableStore, also when the password is wrong.
  */
-export function readBks(bytes: Uint8Array, password?: string): ReadStore {
+export function readBks(bytes: Uint8Array, password?: string): OpenedStore {
   const header = readBksHeader(bytes);
   if (header === undefined) throw new UnreadableStore("this is not a BKS key store");
   const entries = new StoreEntries();

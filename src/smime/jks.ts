@@ -5,7 +5,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Malformed } from "./der.ts";
 import { JavaStoreCursor, shownAlias, takeCertificate } from "./java-store.ts";
-import { StoreEntries, UnreadableStore, type ReadStore } from "./store-contents.ts";
+import { StoreEntries, UnreadableStore, type OpenedStore } from "./store-contents.ts";
 
 const FORMATS: ReadonlyMap<number, "JKS" | "JCEKS"> = new Map([
   [0xfeedfeed, "JKS"],
@@ -28,7 +28,7 @@ export function jksFormat(bytes: Uint8Array): "JKS" | "JCEKS" | undefined {
  * verified; without one the notes say that it was not. A secret key in JCEKS is a serialised Java object of unknown length:
  * what follows it is a fault. Throws UnreadableStore, also when the password is wrong.
  */
-export function readJks(bytes: Uint8Array, password?: string): ReadStore {
+export function readJks(bytes: Uint8Array, password?: string): OpenedStore {
   const format = jksFormat(bytes);
   if (format === undefined) throw new UnreadableStore("this is not a JKS key store");
   const entries = new StoreEntries();

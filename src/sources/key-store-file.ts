@@ -1,10 +1,13 @@
 // Key-store file: one file with the certificates or keys of many people, read by content and again whenever it changes.
 import { asError } from "../as-error.ts";
 import { open, stat } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
-import { absent, failed, found, type Lookup } from "../keys/lookup.ts";
+import { absent, failed, found } from "../keys/lookup.ts";
 import type { KeyKind, RecipientKey } from "../keys/recipient-key.ts";
-import type { KeySource } from "../keys/source.ts";
+import type { Answer, KeySource } from "../keys/source.ts";
+import type { FitnessPolicy } from "../keys/fitness.ts";
+import { usabilityOf, usabilityText } from "../keys/usability.ts";
 
 /** What a reader makes of a file's bytes. `unreadable` is a sentence that says what the file is and how to export it. */
 export type StoreReading<K> =
@@ -35,6 +38,8 @@ export type StoreObserver = {
 export type KeyStoreFile<K extends RecipientKey> = KeySource<K> & {
   /** Reads the file again if it has changed; true when another set of keys is in use now. */
   refresh(): Promise<boolean>;
+  /** The next need reads the file again, whether it changed or not; what is in use stays until that is done. */
+  forget(): void;
   /** Why the file as it is now cannot be used; the last good set stays in use. */
   readonly fault: Error | undefined;
 };
@@ -44,9 +49,10 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024;
 /** The set in use: keys by the address keys they name. */
 type Loaded<K> = {
   readonly byAddress: ReadonlyMap<string, readonly K[]>;
-  readonly count: number;
+  readonly keys: readonly K[];
   readonly format: string;
   readonly faults: number;
+  readonly notes: readonly string[];
 };
 
 export function keyStoreFile<K extends RecipientKey>(
@@ -55,9 +61,14 @@ export function keyStoreFile<K extends RecipientKey>(
   settingName: string,
   read: StoreReader<K>,
   observe: StoreObserver,
+  policy: FitnessPolicy,
   now: () => number,
 ): KeyStoreFile<K> {
   let loaded: Loaded<K> | undefined;
+  // counts expiries: what was read before the last one is read again
+  let expiries = 0;
+  let seenExpiries = 0;
+  let again: Promise<void> | undefined;
   let fault: Error | undefined;
   let seen = "";
   let busy: Promise<boolean> | undefined;
@@ -84,10 +95,11 @@ export function keyStoreFile<K extends RecipientKey>(
         throw new Error(`nothing in it can be read: ${reading.faults[0].entry}: ${reading.faults[0].reason}`);
       }
       loaded = {
-        byAddress: byAddress(reading.keys),
-        count: reading.keys.length,
+        byAddress: await byAddress(reading.keys),
+        keys: reading.keys,
         format: reading.format,
         faults: reading.faults.length,
+        notes: reading.notes,
       };
       fault = undefined;
       observe.loaded(file, kind, reading.format, reading.keys.length, reading.faults, reading.notes);
@@ -105,6 +117,13 @@ export function keyStoreFile<K extends RecipientKey>(
     busy ??= load().finally(() => (busy = undefined));
     return busy;
   };
+  const readAgain = async () => {
+    const upTo = expiries;
+    await busy;
+    seen = "";
+    await refresh();
+    seenExpiries = upTo;
+  };
 
   return {
     name: "keystore",
@@ -112,19 +131,26 @@ export function keyStoreFile<K extends RecipientKey>(
     get fault() {
       return fault;
     },
-    async find(mailbox: Mailbox): Promise<Lookup<readonly K[]>> {
-      if (loaded === undefined) await refresh();
+    forget() {
+      expiries++;
+    },
+    async find(mailbox: Mailbox): Promise<Answer<K>> {
+      const cached = loaded !== undefined && seenExpiries === expiries;
+      if (!cached) await (again ??= readAgain().finally(() => (again = undefined)));
       if (loaded === undefined) return failed(fault ?? new Error(`${file} was not read yet`));
       const keys = loaded.byAddress.get(mailbox.key);
-      return keys === undefined ? absent : found(keys);
+      return { ...(keys === undefined ? absent : found(keys)), cached };
     },
-    async probe() {
-      await refresh();
+    async probe(signal) {
+      await readAgain();
       if (fault !== undefined) return { ok: false, detail: fault.message };
-      const { count = 0, format = "", faults = 0 } = loaded ?? {};
+      await policy.ready?.(signal);
+      const { keys = [], format = "", faults = 0, notes = [] } = loaded ?? {};
+      const usability = usabilityOf(keys, now(), policy);
+      const unreadable = faults > 0 ? [`${faults} entries cannot be read`] : [];
       return {
-        ok: count > 0,
-        detail: `${file}: ${format}, ${count} keys${faults > 0 ? `, ${faults} entries cannot be read` : ""}`,
+        ok: usability.usable > 0,
+        detail: [`${file}: ${format}, ${usabilityText(usability)}`, ...unreadable, ...notes].join("; "),
       };
     },
   };
@@ -140,16 +166,19 @@ async function contentOf(file: string): Promise<Buffer> {
   }
 }
 
-function byAddress<K extends RecipientKey>(keys: readonly K[]): Map<string, K[]> {
-  const index = new Map<string, K[]>();
-  for (const key of keys) {
+/** So many keys are sorted in before other work has its turn. */
+const SORTED_AT_ONCE = 500;
+
+async function byAddress<K extends RecipientKey>(keys: readonly K[]): Promise<Map<string, readonly K[]>> {
+  const index = new Map<string, Map<string, K>>();
+  for (const [count, key] of keys.entries()) {
+    if (count % SORTED_AT_ONCE === SORTED_AT_ONCE - 1) await setImmediate();
     for (const address of new Set(key.certificate.addresses)) {
       const parsed = parseMailbox(address);
       if (!("mailbox" in parsed)) continue;
-      const others = index.get(parsed.mailbox.key);
-      if (others === undefined) index.set(parsed.mailbox.key, [key]);
-      else if (!others.some((other) => other.fingerprint === key.fingerprint)) others.push(key);
+      const own = index.get(parsed.mailbox.key) ?? new Map<string, K>();
+      index.set(parsed.mailbox.key, own.set(key.fingerprint, key));
     }
   }
-  return index;
+  return new Map([...index].map(([address, own]) => [address, [...own.values()]]));
 }

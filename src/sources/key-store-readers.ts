@@ -2,17 +2,22 @@
 import { pgpKey, smimeKey, type PgpKey, type SmimeKey } from "../keys/recipient-key.ts";
 import { readKeyring } from "../pgp/keyring.ts";
 import { parseCertificate } from "../smime/certificate.ts";
-import { readCertificateStore } from "../smime/certificate-store.ts";
+import { readLargeCertificateStore } from "../smime/certificate-store.ts";
 import type { StoreReader } from "./key-store-file.ts";
+
+/** Of the CA certificates in a store so many serve to build certification paths. */
+const MAX_COMPANIONS = 1_000;
 
 /** Certificates out of PKCS#7, PEM, BKS, JKS and the X.509 blobs of a keybox. */
 export function certificateReader(password: string | undefined): StoreReader<SmimeKey> {
   return async (bytes, now) => {
     if (isKeybox(bytes)) return keyboxCertificates(bytes, now);
-    const contents = readCertificateStore(bytes, password);
+    const contents = await readLargeCertificateStore(bytes, password);
     if (contents.kind === "unreadable") return contents;
     const { format, certificates, faults, notes } = contents;
-    return { kind: "keys", format, keys: certificates.map(smimeKey), faults, notes };
+    const companions = certificates.filter(({ isCa }) => isCa).slice(0, MAX_COMPANIONS);
+    const keys = certificates.map((one) => smimeKey(one, { companions }));
+    return { kind: "keys", format, keys, faults, notes };
   };
 }
 

@@ -1,12 +1,14 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RecipientKey } from "../../src/keys/recipient-key.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { keyStoreFile, type StoreReader } from "../../src/sources/key-store-file.ts";
 import { certificateReader, keyringReader } from "../../src/sources/key-store-readers.ts";
 import { readOfferedKeys } from "../../src/sources/offered-keys.ts";
+import { der, oid, smallInteger } from "../../src/smime/der-writing.ts";
 import { fixture, fixtureBytes } from "../fixtures.ts";
 import { FIXTURE_TIME } from "../keys-of.ts";
 
@@ -25,7 +27,7 @@ function store<K extends RecipientKey>(file: string, kind: K["kind"], read: Stor
       void told.push(`loaded ${format} ${count}`),
     failed: (_file: string, _kind: string, cause: Error) => void told.push(`failed ${cause.message}`),
   };
-  return keyStoreFile<K>(file, kind, "smime.keyStore.file", read, observe, () => FIXTURE_TIME);
+  return keyStoreFile<K>(file, kind, "smime.keyStore.file", read, observe, { minRsaBits: 2048 }, () => FIXTURE_TIME);
 }
 const certificates = (file: string) => store(file, "smime", certificateReader(undefined));
 const fingerprints = async (source: ReturnType<typeof certificates>, address: string) => {
@@ -35,7 +37,7 @@ const fingerprints = async (source: ReturnType<typeof certificates>, address: st
 
 describe("every format of store that the fixtures hold", () => {
   test.each([["smime/bundles/all.p7b"], ["smime/bundles/all-pem-crlf.p7b"], ["smime/bundles/all.b64"]])(
-    "%s: all certificates of alice are found",
+    "R2: %s: all certificates of alice are found",
     async (name) => {
       const count = await fingerprints(certificates(fixture(name)), "alice@example.com");
       expect(count).toBeGreaterThanOrEqual(4);
@@ -49,7 +51,7 @@ describe("every format of store that the fixtures hold", () => {
     "pgp/all.gpg",
     "pgp/pubring.kbx",
     "pgp/pubring-legacy.gpg",
-  ])("%s: both keys of alice and the one of jörg are found", async (name) => {
+  ])("R14: %s: both keys of alice and the one of jörg are found", async (name) => {
     const source = store(fixture(name), "pgp", keyringReader);
     const alice = await source.find(mailbox("alice@example.com"), never);
     expect(alice.kind === "found" && alice.value.length).toBe(2);
@@ -59,7 +61,7 @@ describe("every format of store that the fixtures hold", () => {
 
   test("a keybox is a store of certificates too", async () => {
     const source = certificates(fixture("pgp/pubring-deleted-and-x509.kbx"));
-    expect((await source.probe(never)).detail).toContain("4 keys");
+    expect((await source.probe(never)).detail).toContain("2 of 2 keys are usable");
   });
 });
 
@@ -123,6 +125,30 @@ describe("a store that changes", () => {
     const answer = await certificates(folder).find(mailbox("alice@example.com"), never);
     expect(answer.kind === "failed" && answer.cause.message).toContain("not a regular file");
   });
+});
+
+test("LOOK-24: a store of 20,000 certificates of one address is read in turns with other work, each once", async () => {
+  const all = Array.from({ length: 20_000 }, (_, number) => {
+    const one = Buffer.from(fixtureBytes("smime/certs/bob.der"));
+    // within the signature, which a store does not vouch for
+    one.writeUInt32BE(number, one.length - 4);
+    return one;
+  });
+  const nothing = der(0x30, oid("1.2.840.113549.1.7.1"));
+  const certificates20k = der(0xa0, ...all, ...all.slice(0, 10));
+  const signedData = der(0x30, smallInteger(1), der(0x31), nothing, certificates20k, der(0x31));
+  writeFileSync(join(folder, "store"), der(0x30, oid("1.2.840.113549.1.7.2"), der(0xa0, signedData)));
+  let turns = 0;
+  const done = new AbortController();
+  const others = (async () => {
+    for (; !done.signal.aborted; turns++) await setImmediate();
+  })();
+  const source = certificates(join(folder, "store"));
+  expect(await source.refresh()).toBe(true);
+  done.abort();
+  await others;
+  expect(turns).toBeGreaterThan(200);
+  expect(await fingerprints(source, "bob@example.com")).toBe(20_000);
 });
 
 describe("what somebody hands over as a key", () => {
