@@ -1,7 +1,8 @@
 // App: builds every part from the settings, starts them in order, stops them in reverse; nobody else constructs them.
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { keyParts, type KeyParts } from "./app-keys.ts";
+import { keyParts, type KeyParts } from "./wiring/keys.ts";
+import { closeParts, type OpenParts } from "./wiring/source-shelf.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/schema.ts";
 import { deliveryLog } from "./delivery/delivery-log.ts";
@@ -9,13 +10,14 @@ import { createRunner, type Runner } from "./delivery/runner.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { outboundDoor } from "./outbound/door.ts";
+import { createSourceHealth, type SourceHealth } from "./outbound/source-health.ts";
 import { Listener, type ListenerSettings } from "./smtp/listener.ts";
 import { listenerLog } from "./smtp/listener-log.ts";
 import { createSender, type Sender } from "./smtp/sender.ts";
 import { openStore, type Store } from "./store/open.ts";
 import { takeServeLock } from "./store/serve-lock.ts";
-import { collect, keepHouse, readiness } from "./app-house.ts";
-import { upstreamSettings } from "./app-upstream.ts";
+import { collect, keepHouse, readiness } from "./wiring/house.ts";
+import { upstreamSettings } from "./wiring/upstream.ts";
 import { openMetrics, openWeb, type HttpServer } from "./web/server.ts";
 
 /** How long running transactions may take at the end, in ms. */
@@ -33,6 +35,7 @@ export type App = {
 };
 
 type Parts = { readonly log: Log; readonly metrics: Metrics; readonly clock: Clock };
+type Running = Parts & { readonly health: SourceHealth };
 
 /** The parts that a reload replaces: everything between the spool and the upstream server. */
 type Delivery = KeyParts & { readonly sender: Sender; readonly runner: Runner; readonly running: Promise<void> };
@@ -65,16 +68,23 @@ async function start(
   keep: <T extends { close(): Promise<unknown> }>(part: T) => T,
 ): Promise<App> {
   const { clock, log, metrics } = parts;
+  const running = { ...parts, health: createSourceHealth(log, metrics) };
   let settings = first;
   const lock = keep(takeServeLock(settings.dataDir));
   const store = keep(await openStore(settings, clock));
   await store.recover();
-  let delivery = startDelivery(settings, store, parts);
-  keep({ close: () => stopDelivery(delivery, 0) });
+  let delivery = startDelivery(settings, store, running);
+  keep({
+    close: async () => {
+      await stopDelivery(delivery, 0);
+      await closeParts(delivery.open);
+    },
+  });
+  await store.cache.keepOnly(delivery.shelves);
   const wake = () => delivery.runner.wake();
   let listener = keep(await openListener(settings, store, wake, parts));
   let isListening = true;
-  const web = keep(await openWeb(settings.web.listen, () => readiness(store, delivery, isListening)));
+  const web = keep(await openWeb(settings.web.listen, () => readiness(store, delivery, running.health, isListening)));
   const figures = keep(
     await openMetrics(settings.metrics.listen, metrics.registry, () => collect(store, metrics, clock)),
   );
@@ -87,13 +97,14 @@ async function start(
       const fixed = FIXED.filter((key) => !isDeepStrictEqual(settings[key], next[key]));
       if (fixed.length > 0) return { refused: `${fixed.join(", ")} changed: that needs a restart` };
       const before = delivery;
-      delivery = startDelivery(next, store, parts);
+      delivery = startDelivery(next, store, running, before.open);
       const staysPut = isDeepStrictEqual(settings.outbound.listen, next.outbound.listen);
       try {
         if (staysPut) listener.use(next);
         else listener = await replaceListener(listener, next, store, wake, parts);
       } catch (cause) {
         await stopDelivery(delivery, 0);
+        await closeParts(delivery.open, before.open);
         delivery = before;
         // the old listener has let go of its port: what was there before is opened again
         if (!staysPut) listener = await openListener(pinned(settings, listener.port), store, wake, parts);
@@ -101,6 +112,8 @@ async function start(
       }
       settings = next;
       await stopDelivery(before, DRAIN_MS);
+      await closeParts(before.open, delivery.open);
+      await store.cache.keepOnly(delivery.shelves);
       return undefined;
     },
     async stop() {
@@ -115,14 +128,17 @@ async function start(
         });
       const servers: HttpServer[] = [web, figures];
       for (const server of servers) await server.close();
+      await closeParts(delivery.open);
       await store.close();
       await lock.close();
     },
   };
 }
 
-function startDelivery(settings: Settings, store: Store, { log, metrics, clock }: Parts): Delivery {
-  const keys = keyParts(settings, store.personalKeys, log, metrics, clock);
+/** What is open `before` and the same in these settings is used on. */
+function startDelivery(settings: Settings, store: Store, running: Running, before?: OpenParts): Delivery {
+  const { log, metrics, clock } = running;
+  const keys = keyParts(settings, { ...running, personalKeys: store.personalKeys, cache: store.cache }, before);
   const sender = createSender(upstreamSettings(settings), clock);
   const observe = deliveryLog(log, metrics);
   const { first, factor, max, giveUp } = settings.retry;

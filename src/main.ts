@@ -1,5 +1,6 @@
 // Main: from the command line to the command.
 import { Command, CommanderError } from "commander";
+import { register as cache } from "./cli/cache.ts";
 import { register as check } from "./cli/check.ts";
 import { register as config } from "./cli/config.ts";
 import { register as demo } from "./cli/demo.ts";
@@ -10,10 +11,11 @@ import { register as keys } from "./cli/keys.ts";
 import { register as queue } from "./cli/queue.ts";
 import { complain, endWhenReaderGoes, EXIT } from "./cli/run.ts";
 import { register as serve } from "./cli/serve.ts";
+import { register as verify } from "./cli/verify.ts";
 import { register as version } from "./cli/version.ts";
 
 /** In the order of the help text. */
-const COMMANDS = [serve, check, config, explain, encrypt, keys, queue, demo, healthcheck, version];
+const COMMANDS = [serve, check, config, verify, explain, encrypt, keys, cache, queue, demo, healthcheck, version];
 
 /** Runs one command line (without node and script). The exit code goes to process.exitCode; nothing is thrown. */
 export async function main(args: readonly string[]): Promise<void> {

@@ -11,15 +11,15 @@ const ROWS: readonly (readonly string[])[] = [
   ["main.ts"],
   ["cli"],
   ["app.ts"],
-  ["app-house.ts"],
-  ["app-keys.ts", "app-upstream.ts"],
+  ["wiring"],
   ["web"],
   ["admin", "delivery"],
   ["outbound"],
   ["sources", "encrypt", "inbound", "store"],
   ["keys", "smtp"],
   ["smime", "pgp", "users", "config", "spool", "log.ts"],
-  ["mail", "metrics.ts", "secret.ts", "clock.ts", "as-error.ts"],
+  ["mail", "http", "ldap", "metrics.ts"],
+  ["secret.ts", "clock.ts", "as-error.ts"],
 ];
 const MAX_LINES = 400;
 

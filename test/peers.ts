@@ -10,6 +10,13 @@ const PEERS: readonly { readonly name: string; readonly package: string; isThere
   { name: "javac", package: "openjdk-17-jdk-headless", isThere: () => runs("javac", ["-version"]) },
   { name: "BouncyCastle", package: "libbcmail-java", isThere: () => existsSync("/usr/share/java/bcmail.jar") },
   { name: "JavaMail", package: "libmail-java", isThere: () => existsSync("/usr/share/java/javax.mail.jar") },
+  { name: "slapd", package: "slapd", isThere: () => existsSync("/usr/sbin/slapd") },
+  { name: "SKS", package: "sks", isThere: () => existsSync("/usr/sbin/sks") },
+  { name: "tinyproxy", package: "tinyproxy", isThere: () => existsSync("/usr/bin/tinyproxy") },
+  { name: "squid", package: "squid", isThere: () => existsSync("/usr/sbin/squid") },
+  { name: "dirmngr", package: "dirmngr", isThere: () => runs("dirmngr", ["--version"]) },
+  { name: "gpg-wks-client", package: "gpg-wks-client", isThere: () => existsSync("/usr/lib/gnupg/gpg-wks-client") },
+  { name: "Python", package: "python3", isThere: () => runs("python3", ["--version"]) },
   { name: "Postfix", package: "postfix", isThere: () => existsSync("/usr/sbin/postfix") },
 ];
 

@@ -40,6 +40,17 @@ export type Relay = {
  * `files` are written into the folder first, so that the configuration can name them.
  */
 export async function startRelay(yaml: string, files: Record<string, Buffer | string> = {}): Promise<Relay> {
+  const { folder, configFile } = layOut(yaml, files);
+  const relay = new RelayProcess(folder, configFile);
+  await relay.start();
+  return relay;
+}
+
+/** The folder of a relay, not started: configuration and files. Whoever lays it out removes it. */
+export function layOut(
+  yaml: string,
+  files: Record<string, Buffer | string> = {},
+): { readonly folder: string; readonly configFile: string } {
   const folder = mkdtempSync(join(tmpdir(), "sealpost-test-"));
   const configFile = join(folder, "sealpost.yaml");
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content, { mode: 0o600 });
@@ -54,9 +65,7 @@ export async function startRelay(yaml: string, files: Record<string, Buffer | st
   ];
   const own = standard.filter(([section]) => !section.test(yaml)).map(([, text]) => text);
   writeFileSync(configFile, `${[...own, yaml].join("\n")}\n`);
-  const relay = new RelayProcess(folder, configFile);
-  await relay.start();
-  return relay;
+  return { folder, configFile };
 }
 
 class RelayProcess implements Relay {

@@ -18,8 +18,18 @@ export type Explanation = {
     answer: TrailEntry["answer"];
     ms: number;
     cached: boolean;
-    candidates: readonly { fingerprint: string; fit: boolean; reason: string | null; notAfter: string | null }[];
+    candidates: readonly {
+      fingerprint: string;
+      fit: boolean;
+      reason: string | null;
+      notAfter: string | null;
+      detail?: string;
+      place?: string;
+    }[];
     fault?: string;
+    /** Of a source that was skipped although no fit key was found above it. */
+    why?: string;
+    setAside?: readonly string[];
   }[];
 };
 
@@ -62,15 +72,15 @@ export async function explain(
           ],
     trail: [...trail, ...rest.flatMap((answer) => answer.trail)].map(({ fault, candidates, ...entry }) => ({
       ...entry,
-      candidates: candidates.map((one) => ({
-        fingerprint: one.fingerprint,
-        fit: one.fit,
-        reason: one.reason ?? null,
-        notAfter: isoTime(one.notAfter),
-      })),
+      candidates: candidates.map((one) => ({ ...one, reason: one.reason ?? null, notAfter: isoTime(one.notAfter) })),
       ...(fault === undefined ? {} : { fault: withCauses(fault) }),
     })),
   };
+}
+
+/** Whether mail to this address would be encrypted now. */
+export function isEncrypted({ treatment }: Explanation): boolean {
+  return treatment === "smime" || treatment === "pgp";
 }
 
 function isoTime(at: number | undefined): string | null {

@@ -1,12 +1,12 @@
 // encrypt: one message from stdin to stdout as it would be sent, by the same chain, policy and guard as mail.
 import type { Command } from "commander";
-import { openKeys } from "../app-keys.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { sizedBytes } from "../mail/chunks.ts";
 import { prepare, type Prepared, type Shipment } from "../outbound/prepare.ts";
 import type { Leased } from "../spool/spool.ts";
 import { mailboxArgument } from "./arguments.ts";
-import { addCommand, complain, EXIT, run, withSettings, type CommonOptions, type ExitCode } from "./run.ts";
+import { addCommand, complain, EXIT, run, type CommonOptions, type ExitCode } from "./run.ts";
+import { withKeys } from "./with-keys.ts";
 
 type Options = CommonOptions & { readonly to: readonly string[]; readonly from?: string };
 
@@ -18,18 +18,12 @@ export function register(program: Command): void {
 }
 
 function encryptCommand(options: Options) {
-  return withSettings(options, async (settings) => {
+  return withKeys(options, async (keys, settings) => {
     const recipients = options.to.flatMap((text) => mailboxArgument(text) ?? []);
     const from = options.from === undefined ? undefined : mailboxArgument(options.from);
     if (recipients.length < options.to.length || (options.from !== undefined && from === undefined)) return EXIT.usage;
     const message = await readMessage(settings.outbound.maxMessageSize);
-    const keys = await openKeys(settings);
-    try {
-      const prepared = await prepare(lease(message, recipients, from), keys.prepare, AbortSignal.timeout(60_000));
-      return await writeOut(prepared);
-    } finally {
-      await keys.close();
-    }
+    return writeOut(await prepare(lease(message, recipients, from), keys.prepare, AbortSignal.timeout(60_000)));
   });
 }
 

@@ -2,8 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config/schema.ts";
-import { fitness, notAfter } from "../keys/fitness.ts";
+import { fitness, notAfter, type FitnessPolicy } from "../keys/fitness.ts";
 import type { PersonalKey } from "../keys/personal-keys.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
@@ -20,10 +19,12 @@ import {
   type CommonOptions,
   type ExitCode,
 } from "./run.ts";
-import { withStore } from "./with-store.ts";
+import { withKeys } from "./with-keys.ts";
 
 type ListOptions = CommonOptions & { readonly expiring?: string };
 const DAY_MS = 86_400_000;
+/** For revocation lists to be loaded. */
+const READY_MS = 10_000;
 
 export function register(program: Command): void {
   const keys = program.command("keys").description("Personal keys: uploaded by an administrator or user, or learned.");
@@ -43,7 +44,7 @@ export function register(program: Command): void {
 }
 
 function list(options: ListOptions): Promise<ExitCode> {
-  return withStore(options, async ({ personalKeys }, settings) => {
+  return withKeys(options, async ({ store: { personalKeys }, trust }) => {
     const days = options.expiring === undefined ? undefined : Number(options.expiring);
     if (days !== undefined && !(Number.isFinite(days) && days >= 0)) {
       complain(new Error(`--expiring takes a number of days, not ${options.expiring ?? ""}`), false);
@@ -53,30 +54,31 @@ function list(options: ListOptions): Promise<ExitCode> {
     const listed = (await personalKeys.list()).filter(
       (one) => days === undefined || (notAfter(one.key) ?? Infinity) <= end,
     );
-    print(listed, options, settings);
+    await print(listed, options, trust);
     return EXIT.ok;
   });
 }
 
 function show(address: string, options: CommonOptions): Promise<ExitCode> {
-  return withStore(options, async ({ personalKeys }, settings) => {
+  return withKeys(options, async ({ store: { personalKeys }, trust }) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
     const own = (await personalKeys.list()).filter((one) => isOf(one, mailbox));
     if (own.length === 0) return none(address);
-    print(own, options, settings);
+    await print(own, options, trust);
     return EXIT.ok;
   });
 }
 
 function add(address: string, file: string, options: CommonOptions): Promise<ExitCode> {
-  return withStore(options, async ({ personalKeys, changes }, settings) => {
+  return withKeys(options, async ({ store: { personalKeys, changes }, trust }, settings) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
     const now = systemClock.now();
     const offered = await readOfferedKeys(await readFile(file), now);
     if ("refused" in offered) throw new Error(`${file}: ${offered.refused}`);
-    const judged = offered.keys.map((key) => ({ key, verdict: fitness(key, mailbox, now, settings.smime.trust) }));
+    await trust.fitness.ready?.(AbortSignal.timeout(READY_MS));
+    const judged = offered.keys.map((key) => ({ key, verdict: fitness(key, mailbox, now, trust.fitness) }));
     const fit = judged.filter(({ verdict }) => verdict.fit).map(({ key }) => key);
     if (fit.length === 0) {
       const reasons = judged.map(({ key, verdict }) => `${key.fingerprint} (${verdict.fit ? "" : verdict.reason})`);
@@ -85,11 +87,12 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
       );
     }
     for (const { kind } of fit) {
-      if (settings[kind].userUpload.users) continue;
-      throw new Error(`${kind}.userUpload.users is off, so no personal key is used; switch it on first`);
+      const { users, customers } = settings[kind].userUpload;
+      if (users || customers) continue;
+      throw new Error(`${kind}.userUpload.users and .customers are off, so no upload is used; switch one on first`);
     }
     for (const key of fit) await personalKeys.add(mailbox, key, "upload", now);
-    await changes.announce("key.uploaded", mailbox.address);
+    await changes.announce({ what: "key.uploaded", address: mailbox.address });
     if (options.json === true) printJson(fit.map((key) => ({ kind: key.kind, fingerprint: key.fingerprint })));
     else for (const key of fit) printLine(`${key.kind} ${key.fingerprint} is used for ${mailbox.address} from now on`);
     return EXIT.ok;
@@ -97,19 +100,19 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
 }
 
 function remove(address: string, fingerprint: string | undefined, options: CommonOptions): Promise<ExitCode> {
-  return withStore(options, async ({ personalKeys, changes }, settings) => {
+  return withKeys(options, async ({ store: { personalKeys, changes }, trust }) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
     const removed = await personalKeys.remove(mailbox, fingerprint?.toLowerCase().replace(/[:\s]/g, ""));
     if (removed.length === 0) return none(address);
-    await changes.announce("key.removed", mailbox.address);
-    print(removed, options, settings);
+    await changes.announce({ what: "key.removed", address: mailbox.address });
+    await print(removed, options, trust);
     return EXIT.ok;
   });
 }
 
 function exportKeys(address: string, options: CommonOptions): Promise<ExitCode> {
-  return withStore(options, async ({ personalKeys }) => {
+  return withKeys(options, async ({ store: { personalKeys } }) => {
     const mailbox = mailboxArgument(address);
     if (mailbox === undefined) return EXIT.usage;
     const own = (await personalKeys.list()).filter((one) => isOf(one, mailbox));
@@ -139,11 +142,16 @@ function none(address: string): ExitCode {
   return EXIT.no;
 }
 
-function print(keys: readonly PersonalKey[], options: CommonOptions, settings: Settings): void {
+async function print(
+  keys: readonly PersonalKey[],
+  options: CommonOptions,
+  { fitness: policy }: { readonly fitness: FitnessPolicy },
+): Promise<void> {
+  await policy.ready?.(AbortSignal.timeout(READY_MS));
   const now = systemClock.now();
   const rows = keys.map(({ address, key, origin, addedAt }) => {
     const mailbox = mailboxArgument(address);
-    const verdict = mailbox === undefined ? undefined : fitness(key, mailbox, now, settings.smime.trust);
+    const verdict = mailbox === undefined ? undefined : fitness(key, mailbox, now, policy);
     const end = notAfter(key);
     return {
       address,

@@ -2,7 +2,7 @@
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { RunnerObserver } from "./runner.ts";
-import type { Settled } from "./settlement.ts";
+import type { Attempt, Settled } from "./settlement.ts";
 import type { DeliveryObserver } from "./work.ts";
 
 export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & RunnerObserver {
@@ -12,7 +12,7 @@ export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & Runn
       queueId,
       recipient,
       treatment: attempt.treatment,
-      reply: outcome.lastReply,
+      reply: shownReply(attempt, outcome.lastReply),
       attempt: attempts + 1,
       nextAttemptAt: shownTime(outcome.nextAttemptAt),
     };
@@ -63,6 +63,10 @@ export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & Runn
       log.event("service.fault", { fault: cause });
     },
   };
+}
+
+function shownReply(attempt: Attempt, reply: string): string {
+  return "summary" in attempt ? (attempt.summary ?? reply) : reply;
 }
 
 function shownTime(at: number | undefined): string | undefined {

@@ -8,6 +8,7 @@
 //   report | block, without hold              → failed (report: the notice; block: a DSN)
 //   report, first time                        → the notice to the recipient, once a day for each reason
 // A recipient that is held stays held while its look-up fails, until both its hold and retry.giveUp are over: then a DSN.
+import { withCauses } from "../log.ts";
 import type { LeasedRecipient, Leased, RecipientOutcome } from "../spool/spool.ts";
 import type { NotSent } from "../outbound/prepare.ts";
 import { statusOf, type FailedRecipient } from "./dsn.ts";
@@ -27,6 +28,8 @@ export type Attempt =
       readonly result: "deferred";
       readonly reply: string;
       readonly isRemote: boolean;
+      /** What the log says instead of the reply, which may be the same for thousands of mails. */
+      readonly summary?: string;
     }
   | {
       readonly recipient: LeasedRecipient;
@@ -57,7 +60,9 @@ export type Settled = {
 export function notSentAttempt({ recipient, treatment, holdMs }: NotSent): Attempt {
   if (treatment.kind !== "later")
     return { recipient, treatment: treatment.kind, result: "no-key", reason: treatment.reason, holdMs };
-  return { recipient, treatment: "later", result: "deferred", reply: treatment.cause.message, isRemote: false };
+  const { cause } = treatment;
+  const summary = cause.message;
+  return { recipient, treatment: "later", result: "deferred", reply: withCauses(cause), isRemote: false, summary };
 }
 
 /** Settles one recipient. `random` is from 0 to 1; `holdMs` is what its policy says. */
@@ -89,14 +94,14 @@ function deferred(
   random: number,
   holdMs: number,
 ): Settled {
-  const { recipient, reply, treatment } = attempt;
+  const { recipient, reply, treatment, summary = reply } = attempt;
   // a held recipient has at least the time of its hold
   const holdEnd = (recipient.heldSince ?? acceptedAt) + (recipient.heldSince === undefined ? 0 : holdMs);
   const giveUpMs = Math.max(retry.giveUpMs, holdEnd - acceptedAt);
   const next = nextAttempt(recipient.attempts + 1, acceptedAt, now, { ...retry, giveUpMs }, random);
   if (next === "give-up") {
     const hours = Math.round((now - acceptedAt) / 3_600_000);
-    return failedWith(attempt, `given up after ${hours} h: ${reply}`, "5.4.7", attempt.isRemote);
+    return failedWith(attempt, `given up after ${hours} h: ${summary}`, "5.4.7", attempt.isRemote);
   }
   const outcome: RecipientOutcome = {
     index: recipient.index,

@@ -43,7 +43,7 @@ export type CacheParts = {
 export class SourceAtRest extends Error {}
 
 const MAX_ADDRESSES = 20_000;
-const MAX_KEY_BYTES = 64 * 1024 * 1024;
+const MAX_KEY_BYTES = 32 * 1024 * 1024;
 const MAX_SERVERS = 1_000;
 /** Each look-up of the source; as the caller's own deadline may end sooner, others may still wait for the same answer. */
 const LOOKUP_DEADLINE_MS = 8_000;

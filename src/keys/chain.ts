@@ -44,6 +44,8 @@ export type KeyChain<K extends RecipientKey> = {
   resolve(mailbox: Mailbox, signal: AbortSignal): Promise<ChainAnswer<K>>;
 };
 
+type ChainParts = { readonly policy: FitnessPolicy; readonly clock: Clock; readonly lookupDeadlineMs: number };
+
 /** A chain over `sources`, highest precedence first. `lookupDeadlineMs` bounds each source; running out of it is a failure. */
 export function createChain<K extends RecipientKey>(
   kind: K["kind"],
@@ -66,7 +68,7 @@ export function createChain<K extends RecipientKey>(
           continue;
         }
         const since = clock.now();
-        const said = await ask(source, mailbox, policy, lookupDeadlineMs, signal);
+        const said = await ask(source, mailbox, { policy, clock, lookupDeadlineMs }, signal);
         const judged = said.kind === "found" ? judge(said.value, mailbox, clock.now(), policy) : NOTHING;
         // a key of which it cannot be told whether it was revoked is neither used nor passed by
         const isUnknown = judged.best === undefined && judged.unknown !== undefined;
@@ -103,31 +105,33 @@ function skipped(kind: KeyKind, source: string, why: string | undefined): TrailE
   return why === undefined ? entry : { ...entry, why };
 }
 
+// an abort without a reason makes an exception with a stack each time: more than the rest of a look-up in memory costs
+const OVER = "over";
+
 async function ask<K extends RecipientKey>(
   source: KeySource<K>,
   mailbox: Mailbox,
-  policy: FitnessPolicy,
-  lookupDeadlineMs: number,
+  { policy, clock, lookupDeadlineMs }: ChainParts,
   signal: AbortSignal,
 ): Promise<Answer<K>> {
-  const find = async (within: AbortSignal) => {
-    const answer = await source.find(mailbox, within);
-    if (answer.kind === "found") await policy.ready?.(within);
+  const over = new AbortController();
+  const end = () => over.abort(OVER);
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
+  const find = async () => {
+    const answer = await source.find(mailbox, over.signal);
+    if (answer.kind === "found") await policy.ready?.(over.signal);
     return answer;
   };
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(lookupDeadlineMs)]);
-  let end: () => void = () => undefined;
-  const late = new Promise<Answer<K>>((resolve) => {
-    end = () => resolve(failed(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`)));
-    if (deadline.aborted) end();
-    else deadline.addEventListener("abort", end, { once: true });
-  });
+  const late = clock.sleep(lookupDeadlineMs, over.signal).then(() => undefined);
   try {
-    return await Promise.race([find(deadline), late]);
+    const answer = await Promise.race([find(), late]);
+    return answer ?? failed(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`));
   } catch (cause) {
     return failed(cause);
   } finally {
-    deadline.removeEventListener("abort", end);
+    signal.removeEventListener("abort", end);
+    end();
   }
 }
 

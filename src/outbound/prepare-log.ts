@@ -3,25 +3,30 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { GuardStop } from "./guard.ts";
 import type { PrepareObserver } from "./prepare.ts";
+import type { SourceHealth } from "./source-health.ts";
+import type { Treatment } from "./treatment.ts";
 
-export function prepareLog(log: Log, metrics: Metrics): PrepareObserver {
+/** Why a source failed is told by `health`, once; the lines of each mail only name the source. */
+export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
   return {
     decided(queueId, { mailbox: recipient, attempts, state }, { treatment, trail }) {
-      for (const { source, kind, answer, ms, cached, candidates, fault } of trail) {
+      health.saw(trail);
+      for (const { source, kind, answer, ms, cached, candidates, setAside = [] } of trail) {
         if (answer === "skipped") continue;
         metrics.lookups.labels(source, answer).inc();
         metrics.lookupDuration.labels(source).observe(ms / 1000);
         const fingerprint = candidates.find((candidate) => candidate.fit)?.fingerprint;
-        log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached, fault });
-        for (const { fit, reason, fingerprint: unfit } of candidates) {
-          if (!fit) log.event("key.unfit", { queueId, recipient, source, fingerprint: unfit, reason });
+        log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached });
+        for (const { fit, reason, detail, place, fingerprint: unfit } of candidates) {
+          if (!fit) log.event("key.unfit", { queueId, recipient, source, place, fingerprint: unfit, reason, detail });
         }
+        for (const detail of setAside)
+          log.event("key.unfit", { queueId, recipient, source, reason: "set-aside", detail });
       }
       if (attempts === 0 && state === "queued") metrics.recipients.labels(treatment.kind).inc();
-      const reason = "reason" in treatment ? treatment.reason : "source" in treatment ? treatment.source : undefined;
+      const reason = reasonOf(treatment);
       const fingerprints = "key" in treatment ? [treatment.key.fingerprint] : undefined;
-      const fault = treatment.kind === "later" ? treatment.cause : undefined;
-      log.event("treatment.decided", { queueId, recipient, treatment: treatment.kind, reason, fingerprints, fault });
+      log.event("treatment.decided", { queueId, recipient, treatment: treatment.kind, reason, fingerprints });
     },
     stopped(queueId, recipients, cause) {
       log.event(cause instanceof GuardStop ? "guard.stopped" : "service.fault", { queueId, recipients, reason: cause });
@@ -30,4 +35,10 @@ export function prepareLog(log: Log, metrics: Metrics): PrepareObserver {
       metrics.encryptionDuration.labels(kind).observe(ms / 1000);
     },
   };
+}
+
+function reasonOf(treatment: Treatment): string | undefined {
+  if ("reason" in treatment) return treatment.reason;
+  if ("source" in treatment) return treatment.source;
+  return treatment.kind === "later" ? treatment.cause.message : undefined;
 }

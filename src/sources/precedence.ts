@@ -2,41 +2,50 @@
 import type { PersonalKeys } from "../keys/personal-keys.ts";
 import type { PgpKey, SmimeKey } from "../keys/recipient-key.ts";
 import type { KeySource } from "../keys/source.ts";
-import { personalSource } from "./personal.ts";
+import { learnedKeys, uploadedKeys, type UploadPolicy } from "./personal.ts";
 
-/** Which sources are switched on; a store that is not configured is undefined, which is not an error. */
+/** What is configured; a source that is not is undefined, which is not an error. */
 export type SourceParts = {
   readonly personalKeys: PersonalKeys;
   readonly smime: {
-    readonly mayUpload: boolean;
+    readonly uploads: UploadPolicy;
     readonly incoming: boolean;
     readonly keyStore: KeySource<SmimeKey> | undefined;
+    readonly userDirectories: readonly KeySource<SmimeKey>[];
+    readonly ldap: KeySource<SmimeKey> | undefined;
   };
   readonly pgp: {
-    readonly mayUpload: boolean;
+    readonly uploads: UploadPolicy;
     readonly incoming: boolean;
     readonly keyStore: KeySource<PgpKey> | undefined;
+    readonly keyServer: KeySource<PgpKey> | undefined;
+    readonly wkd: KeySource<PgpKey> | undefined;
   };
 };
 
-/** S/MIME: upload > incoming > keystore. */
+/** S/MIME: upload > incoming > keystore > directory:* in their order > ldap. */
 export function smimeSources({ personalKeys, smime }: SourceParts): KeySource<SmimeKey>[] {
   return [
-    ...when(smime.mayUpload, () => personalSource<SmimeKey>(personalKeys, "smime", "upload")),
-    ...when(smime.incoming, () => personalSource<SmimeKey>(personalKeys, "smime", "incoming")),
-    ...(smime.keyStore === undefined ? [] : [smime.keyStore]),
-  ];
+    mayUpload(smime.uploads) ? uploadedKeys<SmimeKey>(personalKeys, "smime", smime.uploads) : undefined,
+    smime.incoming ? learnedKeys<SmimeKey>(personalKeys, "smime") : undefined,
+    smime.keyStore,
+    ...smime.userDirectories,
+    smime.ldap,
+  ].filter((source) => source !== undefined);
 }
 
-/** PGP: upload > incoming > keystore. */
+/** PGP: upload > incoming > keystore > keyserver > wkd. */
 export function pgpSources({ personalKeys, pgp }: SourceParts): KeySource<PgpKey>[] {
   return [
-    ...when(pgp.mayUpload, () => personalSource<PgpKey>(personalKeys, "pgp", "upload")),
-    ...when(pgp.incoming, () => personalSource<PgpKey>(personalKeys, "pgp", "incoming")),
-    ...(pgp.keyStore === undefined ? [] : [pgp.keyStore]),
-  ];
+    mayUpload(pgp.uploads) ? uploadedKeys<PgpKey>(personalKeys, "pgp", pgp.uploads) : undefined,
+    pgp.incoming ? learnedKeys<PgpKey>(personalKeys, "pgp") : undefined,
+    pgp.keyStore,
+    pgp.keyServer,
+    pgp.wkd,
+  ].filter((source) => source !== undefined);
 }
 
-function when<T>(isOn: boolean, make: () => T): T[] {
-  return isOn ? [make()] : [];
+/** Nobody's uploads are used: then the source is not asked at all. */
+function mayUpload({ users, customers }: UploadPolicy): boolean {
+  return users || customers;
 }

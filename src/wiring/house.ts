@@ -1,18 +1,20 @@
 // Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
-import type { KeyParts } from "./app-keys.ts";
-import type { Clock } from "./clock.ts";
-import type { Runner } from "./delivery/runner.ts";
-import { notAfter } from "./keys/fitness.ts";
-import type { Log } from "./log.ts";
-import { mailbox } from "./mail/address.ts";
-import type { Metrics } from "./metrics.ts";
-import type { Sender } from "./smtp/sender.ts";
-import type { Store } from "./store/open.ts";
-import type { Readiness } from "./web/server.ts";
+import type { KeyParts } from "./keys.ts";
+import type { Clock } from "../clock.ts";
+import type { Runner } from "../delivery/runner.ts";
+import { notAfter } from "../keys/fitness.ts";
+import type { Log } from "../log.ts";
+import { mailbox } from "../mail/address.ts";
+import type { Metrics } from "../metrics.ts";
+import type { SourceHealth } from "../outbound/source-health.ts";
+import type { Sender } from "../smtp/sender.ts";
+import type { Store } from "../store/open.ts";
+import type { Readiness } from "../web/server.ts";
 
 const HOUSEKEEPING_MS = 1_000;
 /** In rounds of housekeeping. */
 const STORE_CHECK_EVERY = 2;
+const LISTS_EVERY = 60;
 const PRUNE_EVERY = 600;
 const EXPIRING_DAYS = [7, 30];
 
@@ -31,21 +33,28 @@ export async function keepHouse(
     await clock.sleep(HOUSEKEEPING_MS, signal);
     if (signal.aborted) return;
     try {
-      const { keyStores, runner } = current();
+      const { sources, trust, runner } = current();
       const changes = await store.changes.since(lastChange);
       lastChange = changes.at(-1)?.id ?? lastChange;
-      const changed = changes.flatMap(({ address }) => (address === undefined ? [] : [mailbox(address)]));
-      for (const { what, address } of changes)
-        log.event(what, { recipient: address === undefined ? undefined : mailbox(address) });
+      const changed = changes.flatMap((news) => ("address" in news ? [mailbox(news.address)] : []));
+      const expired = changes.flatMap((news) => ("source" in news ? [news.source] : []));
+      for (const news of changes)
+        log.event(news.what, "address" in news ? { recipient: mailbox(news.address) } : { source: news.source });
+      for (const source of sources.remembering) if (expired.includes(source.name)) source.forget();
       // with plusAddress "strip" the key of ann@ may serve ann+jira@ too: then every held mail looks again
       const isExact = current().treatment.plusAddress === "exact";
       if (changed.length > 0)
         await store.spool.wakeHeld(clock.now(), isExact ? changed.map(({ key }) => key) : undefined);
+      // a fresh look-up may find what the remembered one had not
+      if (expired.length > 0) await store.spool.wakeHeld(clock.now());
       if (tick % STORE_CHECK_EVERY === 0) {
-        const isChanged = (await Promise.all([keyStores.smime?.refresh(), keyStores.pgp?.refresh()])).includes(true);
+        const stores = [sources.smime.keyStore, sources.pgp.keyStore];
+        const refreshed = await Promise.all(stores.flatMap((one) => (one === undefined ? [] : [one.refresh()])));
+        const isChanged = refreshed.includes(true);
         if (isChanged) await store.spool.wakeHeld(clock.now());
       }
       if (changes.length > 0) runner.wake();
+      if (tick % LISTS_EVERY === 0) void trust.lists?.refresh(signal);
       if (tick % PRUNE_EVERY === 0) await store.prune();
     } catch (cause) {
       log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
@@ -54,21 +63,22 @@ export async function keepHouse(
 }
 
 /** What /readyz says. */
-export async function readiness(store: Store, { keyStores, sender }: InUse, isListening: boolean): Promise<Readiness> {
+export async function readiness(
+  store: Store,
+  { sources, sender }: InUse,
+  health: SourceHealth,
+  isListening: boolean,
+): Promise<Readiness> {
   const written = await store.checkWritable().then(
     () => ({ ok: true, detail: "writable" }),
     (cause: unknown) => ({ ok: false, detail: cause instanceof Error ? cause.message : String(cause) }),
   );
-  const sources = Object.entries(keyStores).flatMap(([kind, store]) =>
-    store === undefined
-      ? []
-      : [
-          [
-            `keystore (${kind})`,
-            { ok: store.fault === undefined, detail: store.fault?.message ?? "readable" },
-          ] as const,
-        ],
-  );
+  const stores = (["smime", "pgp"] as const).flatMap((kind) => {
+    const { keyStore } = sources[kind];
+    if (keyStore === undefined) return [];
+    const { fault } = keyStore;
+    return [[`keystore (${kind})`, { ok: fault === undefined, detail: fault?.message ?? "readable" }] as const];
+  });
   return {
     isReady: written.ok && isListening,
     store: written,
@@ -77,7 +87,7 @@ export async function readiness(store: Store, { keyStores, sender }: InUse, isLi
       ok: sender.isUp ?? null,
       detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
     },
-    sources: Object.fromEntries(sources),
+    sources: { ...health.states(), ...Object.fromEntries(stores) },
   };
 }
 

@@ -1,21 +1,23 @@
 // The wiring of everything that decides about a recipient: sources, chains, ciphers, treatment settings.
-import { systemClock, type Clock } from "./clock.ts";
-import type { Settings } from "./config/schema.ts";
-import { pgpMimeCipher } from "./encrypt/pgp-mime.ts";
-import { smimeCipher } from "./encrypt/smime.ts";
-import { createChain } from "./keys/chain.ts";
-import type { PersonalKeys } from "./keys/personal-keys.ts";
-import type { PgpKey, SmimeKey } from "./keys/recipient-key.ts";
-import { silentLog, type Log } from "./log.ts";
-import { createMetrics, type Metrics } from "./metrics.ts";
-import type { Chains, TreatmentSettings } from "./outbound/decide.ts";
-import type { PrepareParts } from "./outbound/prepare.ts";
-import { prepareLog } from "./outbound/prepare-log.ts";
-import { keyStoreFile, type KeyStoreFile } from "./sources/key-store-file.ts";
-import { keyStoreLog } from "./sources/key-store-log.ts";
-import { certificateReader, keyringReader } from "./sources/key-store-readers.ts";
-import { pgpSources, smimeSources } from "./sources/precedence.ts";
-import { openStore } from "./store/open.ts";
+import { buildPeople, buildTrust, type TrustSet } from "./trust.ts";
+import { buildSources, type SourceSet } from "./sources.ts";
+import { closeParts, sourceShelf, type OpenParts, type SourceParts } from "./source-shelf.ts";
+import { systemClock } from "../clock.ts";
+import type { Settings } from "../config/schema.ts";
+import { pgpMimeCipher } from "../encrypt/pgp-mime.ts";
+import { smimeCipher } from "../encrypt/smime.ts";
+import { createChain } from "../keys/chain.ts";
+import type { CacheShelf } from "../keys/key-cache.ts";
+import type { PersonalKeys } from "../keys/personal-keys.ts";
+import { silentLog } from "../log.ts";
+import { createMetrics } from "../metrics.ts";
+import type { Chains, TreatmentSettings } from "../outbound/decide.ts";
+import type { PrepareParts } from "../outbound/prepare.ts";
+import { prepareLog } from "../outbound/prepare-log.ts";
+import { createSourceHealth, type SourceHealth } from "../outbound/source-health.ts";
+import { pgpSources, smimeSources } from "../sources/precedence.ts";
+import { openStore, type Store } from "../store/open.ts";
+import type { UserDirectory } from "../users/directory.ts";
 
 /** Each source gets so long; mail waits when it runs out. */
 const LOOKUP_DEADLINE_MS = 8_000;
@@ -24,72 +26,74 @@ export type KeyParts = {
   readonly chains: Chains;
   readonly treatment: TreatmentSettings;
   readonly prepare: PrepareParts;
-  readonly keyStores: {
-    readonly smime: KeyStoreFile<SmimeKey> | undefined;
-    readonly pgp: KeyStoreFile<PgpKey> | undefined;
-  };
+  readonly sources: SourceSet;
+  readonly trust: TrustSet;
+  /** Jira's REST interface, when it is configured. */
+  readonly people: UserDirectory | undefined;
+  /** Where the answers of the network sources are kept. */
+  readonly shelves: readonly CacheShelf[];
+  readonly open: OpenParts;
 };
 
-/** Builds it for one configuration. */
-export function keyParts(
-  settings: Settings,
-  personalKeys: PersonalKeys,
-  log: Log,
-  metrics: Metrics,
-  clock: Clock,
-): KeyParts {
-  const now = () => clock.now();
-  const observe = keyStoreLog(log, metrics);
-  const { smime, pgp, encryption } = settings;
-  const keyStores = {
-    smime:
-      smime.keyStore === null
-        ? undefined
-        : keyStoreFile<SmimeKey>(
-            smime.keyStore.file,
-            "smime",
-            "smime.keyStore.file",
-            certificateReader(smime.keyStore.password?.reveal()),
-            observe,
-            now,
-          ),
-    pgp:
-      pgp.keyStore === null
-        ? undefined
-        : keyStoreFile<PgpKey>(pgp.keyStore.file, "pgp", "pgp.keyStore.file", keyringReader, observe, now),
-  };
-  const sources = {
+export type KeyWiring = SourceParts & { readonly personalKeys: PersonalKeys; readonly health: SourceHealth };
+
+/** Builds it for one configuration; what `before` has open and is the same in both is used on. */
+export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenParts): KeyParts {
+  const { personalKeys, log, metrics, clock, health } = wiring;
+  const { smime, pgp } = settings;
+  const shelf = sourceShelf(settings.cache, wiring, before);
+  const trust = buildTrust(settings, shelf, wiring);
+  const { fitness } = trust;
+  const sources = buildSources(settings, fitness, shelf, wiring);
+  const people = buildPeople(settings, shelf, wiring);
+  const configured = {
     personalKeys,
-    smime: { mayUpload: smime.userUpload.users, incoming: smime.incoming, keyStore: keyStores.smime },
-    pgp: { mayUpload: pgp.userUpload.users, incoming: pgp.incoming, keyStore: keyStores.pgp },
+    smime: { ...sources.smime, uploads: { ...smime.userUpload, people }, incoming: smime.incoming },
+    pgp: { ...sources.pgp, uploads: { ...pgp.userUpload, people }, incoming: pgp.incoming },
   };
-  const fitness = { minRsaBits: smime.trust.minRsaBits };
   const chains: Chains = {
-    smime: createChain("smime", smimeSources(sources), fitness, clock, LOOKUP_DEADLINE_MS),
-    pgp: createChain("pgp", pgpSources(sources), fitness, clock, LOOKUP_DEADLINE_MS),
+    smime: createChain("smime", smimeSources(configured), fitness, clock, LOOKUP_DEADLINE_MS),
+    pgp: createChain("pgp", pgpSources(configured), fitness, clock, LOOKUP_DEADLINE_MS),
   };
-  const treatment = treatmentSettings(encryption);
+  const treatment = treatmentSettings(settings.encryption);
   return {
     chains,
     treatment,
-    keyStores,
+    sources,
+    trust,
+    people,
+    shelves: shelf.shelves,
+    open: shelf.open,
     prepare: {
       chains,
       settings: treatment,
       fitness,
-      senderKeys: keyStores,
+      senderKeys: { smime: sources.smime.keyStore, pgp: sources.pgp.keyStore },
       ciphers: { smime: smimeCipher(cmsOptions(settings)), pgp: pgpMimeCipher() },
-      observe: prepareLog(log, metrics),
-      now,
+      observe: prepareLog(log, metrics, health),
+      now: () => clock.now(),
     },
   };
 }
 
+export type OpenKeys = KeyParts & { readonly store: Store; close(): Promise<void> };
+
 /** For commands: the same parts over the store of the configuration, without log and metrics. */
-export async function openKeys(settings: Settings): Promise<KeyParts & { close(): Promise<void> }> {
-  const store = await openStore(settings, systemClock);
-  const parts = keyParts(settings, store.personalKeys, silentLog, createMetrics(""), systemClock);
-  return { ...parts, close: () => store.close() };
+export async function openKeys(settings: Settings): Promise<OpenKeys> {
+  const clock = systemClock;
+  const store = await openStore(settings, clock);
+  const [log, metrics] = [silentLog, createMetrics("")];
+  const health = createSourceHealth(log, metrics);
+  const { personalKeys, cache } = store;
+  const parts = keyParts(settings, { log, metrics, clock, health, personalKeys, cache });
+  return {
+    ...parts,
+    store,
+    async close() {
+      await closeParts(parts.open);
+      await store.close();
+    },
+  };
 }
 
 function treatmentSettings(encryption: Settings["encryption"]): TreatmentSettings {

@@ -1,8 +1,8 @@
 // The upstream section of the settings, as the sender wants it.
 import { readFileSync } from "node:fs";
-import type { Settings } from "./config/schema.ts";
-import { Secret } from "./secret.ts";
-import type { UpstreamSettings } from "./smtp/sender.ts";
+import type { Settings } from "../config/schema.ts";
+import { Secret } from "../secret.ts";
+import type { UpstreamSettings } from "../smtp/sender.ts";
 
 /** Reads the CA file now and a token file afresh for each login, for tokens are short-lived. */
 export function upstreamSettings({ upstream, hostname }: Settings): UpstreamSettings {

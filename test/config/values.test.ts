@@ -265,7 +265,7 @@ test("a certificate and a key that do not belong together are refused, those tha
   );
 });
 
-test("relative paths are seen from the configuration file's folder, wherever the program runs", () => {
+test("R3: relative paths are seen from the configuration file's folder, wherever the program runs", () => {
   const path = folder();
   mkdirSync(join(path, "config"));
   writeFileSync(

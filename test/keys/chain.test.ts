@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { systemClock } from "../../src/clock.ts";
 import { createChain } from "../../src/keys/chain.ts";
 import { absent, failed, found, type Lookup } from "../../src/keys/lookup.ts";
 import type { SmimeKey } from "../../src/keys/recipient-key.ts";
@@ -7,7 +8,7 @@ import { withCauses } from "../../src/log.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { certificateOf, FIXTURE_TIME } from "../keys-of.ts";
 
-const CLOCK = { now: () => FIXTURE_TIME, sleep: () => Promise.resolve() };
+const CLOCK = { ...systemClock, now: () => FIXTURE_TIME };
 const ALICE = mailbox("alice@example.com");
 const forever = new AbortController().signal;
 
@@ -70,6 +71,14 @@ describe("the chain", () => {
   test("a source that never answers has failed when its deadline is over", async () => {
     const { answer } = await chain(source("upload", () => new Promise(() => undefined))).resolve(ALICE, forever);
     expect(answer.kind === "failed" && withCauses(answer.cause)).toContain("did not answer within 100 ms");
+  });
+
+  test("a caller that gives up gets a failure at once", async () => {
+    const impatient = new AbortController();
+    const hanging = chain(source("upload", () => new Promise(() => undefined))).resolve(ALICE, impatient.signal);
+    impatient.abort();
+    expect((await hanging).answer.kind).toBe("failed");
+    expect((await chain(source("upload", () => absent)).resolve(ALICE, impatient.signal)).answer.kind).toBe("failed");
   });
 
   test("the newest fit key wins, in whatever order they come", async () => {

@@ -1,0 +1,93 @@
+// The wiring of what decides whether a key may be used: certification paths, revocation lists, and who is known to Jira.
+import { readFileSync } from "node:fs";
+import type { SourceParts, SourceShelf } from "./source-shelf.ts";
+import { proxyEnvironment } from "./sources.ts";
+import type { Settings } from "../config/schema.ts";
+import { httpGet } from "../http/http-get.ts";
+import type { FitnessPolicy } from "../keys/fitness.ts";
+import type { Log } from "../log.ts";
+import type { Certificate } from "../smime/certificate.ts";
+import { readCertificateStore } from "../smime/certificate-store.ts";
+import { createTrust } from "../smime/trust.ts";
+import { revocationLists, type RevocationLists, type RevocationObserver } from "../sources/revocation-lists.ts";
+import type { UserDirectory } from "../users/directory.ts";
+import { jiraUsers } from "../users/jira.ts";
+
+/** A list of a large CA, over a slow line. */
+const MAX_LIST_BYTES = 20 * 1024 * 1024;
+const LIST_DEADLINE_MS = 60_000;
+
+export type TrustSet = {
+  readonly fitness: FitnessPolicy;
+  readonly anchors: readonly Certificate[];
+  /** Undefined when no list is configured. */
+  readonly lists: RevocationLists | undefined;
+};
+
+/** smime.trust: without `check` no path is looked for. Throws a sentence when an anchor cannot be read. */
+export function buildTrust({ smime }: Settings, shelf: SourceShelf, { log, clock }: SourceParts): TrustSet {
+  const { anchors: files, intermediates, check, crls, onMissingCrl, minRsaBits } = smime.trust;
+  const anchors = files.flatMap((file) => certificatesIn(file, "smime.trust.anchors"));
+  const further = intermediates.flatMap((file) => certificatesIn(file, "smime.trust.intermediates"));
+  const authorities = [...anchors, ...further];
+  const now = () => clock.now();
+  const lists =
+    crls.length === 0
+      ? undefined
+      : shelf.reuse("smime.trust.crls", { crls, issuers: authorities.map(({ fingerprint }) => fingerprint) }, () => {
+          const get = httpGet({
+            proxy: "env",
+            env: proxyEnvironment(),
+            maxBytes: MAX_LIST_BYTES,
+            deadlineMs: LIST_DEADLINE_MS,
+          });
+          const part = revocationLists({ places: crls, get, observe: listLog(log), now, issuers: authorities });
+          return { part, close: () => get.close() };
+        });
+  if (!check) return { fitness: { minRsaBits }, anchors, lists };
+  const trust = createTrust({
+    anchors,
+    intermediates: further,
+    lists: () => lists?.current() ?? [],
+    onMissingList: lists === undefined ? "accept" : onMissingCrl,
+  });
+  return {
+    fitness: {
+      minRsaBits,
+      path: trust.judge,
+      ready: (signal) => lists?.ready(signal) ?? Promise.resolve(),
+    },
+    anchors,
+    lists,
+  };
+}
+
+/** users.jira, with its own memory. */
+export function buildPeople(
+  { users }: Settings,
+  shelf: SourceShelf,
+  { clock }: SourceParts,
+): UserDirectory | undefined {
+  const { jira } = users;
+  if (jira === null) return undefined;
+  return shelf.reuse("users.jira", jira, () => {
+    const get = httpGet({ proxy: "none" });
+    return { part: jiraUsers({ url: jira.url, token: jira.token, get, clock }), close: () => get.close() };
+  });
+}
+
+function certificatesIn(file: string, setting: string): readonly Certificate[] {
+  const contents = readCertificateStore(readFileSync(file));
+  const fault = contents.kind === "unreadable" ? contents.reason : contents.faults[0]?.reason;
+  if (contents.kind === "unreadable" || fault !== undefined)
+    throw new Error(`${file} cannot be used: ${fault ?? ""}; see ${setting}`);
+  return contents.certificates;
+}
+
+function listLog(log: Log): RevocationObserver {
+  return {
+    loaded: (place, issuer, entries, nextUpdate) =>
+      log.event("crl.loaded", { place, issuer, entries, nextUpdate: new Date(nextUpdate).toISOString() }),
+    failed: (place, fault) => log.event("crl.failed", { place, fault }),
+  };
+}

@@ -1,0 +1,74 @@
+// The wiring of Verify Settings: which parts there are to be used.
+import { judgePemFile } from "../admin/pem-files.ts";
+import type { VerifiablePart } from "../admin/verify.ts";
+import type { OpenKeys } from "./keys.ts";
+import { upstreamSettings } from "./upstream.ts";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../config/schema.ts";
+import type { RevocationLists } from "../sources/revocation-lists.ts";
+import type { Probe } from "../keys/source.ts";
+import type { KeyChain } from "../keys/chain.ts";
+import type { RecipientKey } from "../keys/recipient-key.ts";
+import { createSender } from "../smtp/sender.ts";
+
+/** Every part of these settings, in the order of a mail's way. */
+export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock): VerifiablePart[] {
+  const { store, chains, people, trust } = keys;
+  const { anchors, lists } = trust;
+  return [
+    {
+      part: "store",
+      use: async () => ({ ok: true, detail: await store.checkWritable().then(() => "can be written") }),
+    },
+    { part: "secretKeyFile", use: async () => ({ ok: true, detail: await store.checkKey() }) },
+    ...pemFiles(settings).map(([part, file]): VerifiablePart => {
+      return { part, use: async () => Promise.resolve(judgePemFile(file, clock.now())) };
+    }),
+    ...sourcesOf(chains.smime),
+    ...(lists === undefined || anchors.length === 0
+      ? []
+      : [{ part: "smime.trust.crls", use: (signal: AbortSignal) => useLists(lists, signal, clock) }]),
+    ...sourcesOf(chains.pgp),
+    ...(people === undefined ? [] : [{ part: "users.jira", use: (signal: AbortSignal) => people.probe(signal) }]),
+    { part: "upstream", use: () => useUpstream(settings, clock) },
+  ];
+}
+
+/** A name that both chains have, as keystore, stands for both: the detail says which. */
+function sourcesOf({ kind, sources }: KeyChain<RecipientKey>): VerifiablePart[] {
+  return sources.map((source) => ({
+    part: source.name,
+    use: async (signal: AbortSignal) => {
+      const { ok, detail } = await source.probe(signal);
+      return { ok, detail: `${kind === "smime" ? "S/MIME" : "OpenPGP"}: ${detail}` };
+    },
+  }));
+}
+
+/** Each PEM file with certificates, by its setting. */
+function pemFiles({ outbound, upstream, smime, pgp }: Settings): (readonly [setting: string, file: string])[] {
+  const files: (readonly [string, string | null])[] = [
+    ["outbound.tls.cert", outbound.tls.mode === "off" ? null : outbound.tls.cert],
+    ...smime.userDirectories.map(({ ca }, index) => [`smime.userDirectories[${index}].ca`, ca] as const),
+    ["smime.ldap.ca", smime.ldap?.ca ?? null],
+    ...smime.trust.anchors.map((file, index) => [`smime.trust.anchors[${index}]`, file] as const),
+    ...smime.trust.intermediates.map((file, index) => [`smime.trust.intermediates[${index}]`, file] as const),
+    ["pgp.keyServer.ca", pgp.keyServer?.ca ?? null],
+    ["upstream.ca", upstream.ca],
+  ];
+  return files.flatMap(([setting, file]) => (file === null ? [] : [[setting, file] as const]));
+}
+
+async function useLists(lists: RevocationLists, signal: AbortSignal, clock: Clock): Promise<Probe> {
+  await lists.ready(signal);
+  return lists.probe(clock.now());
+}
+
+async function useUpstream(settings: Settings, clock: Clock): Promise<Probe> {
+  const sender = createSender(upstreamSettings(settings), clock);
+  try {
+    return await sender.probe();
+  } finally {
+    await sender.close();
+  }
+}
