@@ -1,4 +1,5 @@
 // Test runner: every test file below test/, one shared check that the real peers (openssl, gpg, Postfix, Java) are there.
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -10,5 +11,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     pool: "forks",
     maxWorkers: 2,
+    // the end-to-end tests start the program some two hundred times
+    env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compile", import.meta.url)) },
   },
 });

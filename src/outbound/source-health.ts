@@ -13,9 +13,6 @@ export type SourceHealth = {
   states(): Readonly<Record<string, SourceState>>;
 };
 
-/** Key-store files have events of their own: keystore.loaded and keystore.failed. */
-const TELLS_ITSELF = "keystore";
-
 export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
   const states = new Map<string, SourceState>();
   const failedNow = (name: string, { source, fault }: TrailEntry) => {
@@ -25,7 +22,7 @@ export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
     const before = states.get(name);
     states.set(name, { ok: false, detail });
     metrics.sourceUp.labels(source).set(0);
-    if (before?.detail !== detail && source !== TELLS_ITSELF) log.event("source.down", { source, fault: detail });
+    if (before?.detail !== detail) log.event("source.down", { source, fault: detail });
   };
   return {
     saw(trail) {
@@ -34,7 +31,7 @@ export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
         const name = `${source} (${kind})`;
         if (answer === "failed") failedNow(name, entry);
         else if (answer !== "skipped" && !cached) {
-          if (states.get(name)?.ok === false && source !== TELLS_ITSELF) log.event("source.up", { source });
+          if (states.get(name)?.ok === false) log.event("source.up", { source });
           states.set(name, { ok: true, detail: "answers" });
           metrics.sourceUp.labels(source).set(1);
         }

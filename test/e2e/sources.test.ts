@@ -2,9 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { startSks, startWeb, type Running } from "../key-server.ts";
-import { fixtureBytes } from "../fixtures.ts";
+import { fixture, fixtureBytes } from "../fixtures.ts";
 import type { Relay } from "../relay.ts";
 import { startSlapd, type Slapd } from "../slapd.ts";
+import { startJiraMock, type JiraUser } from "../users/jira-mock.ts";
 import { expectArrived, readPgp, readSmime } from "./arrived.ts";
 import { issueMail, sendMail } from "./jira.ts";
 import { queueStates, stage } from "./stage.ts";
@@ -265,5 +266,89 @@ describe("a fit key above, an unfit one, and a failure", () => {
     await send(relay, "1", NOCERT);
     await expectArrived(upstream, [`${NOCERT} clear`]);
     expect(lookups(relay, "directory:corp")[0]).toMatchObject({ event: "lookup.absent" });
+  });
+});
+
+describe("which keys may be used", () => {
+  const people = ["alice", "quinn", "rupert", "selfie"].map((name) => fixtureBytes(`smime/certs/${name}.pem`));
+  const trustFiles = {
+    "people.pem": Buffer.concat(people),
+    "root.pem": fixtureBytes("smime/certs/root.pem"),
+    "issuing.pem": fixtureBytes("smime/certs/issuing.pem"),
+    "issuing.crl": fixtureBytes("smime/crl/issuing.crl"),
+  };
+  const trustYaml = (more: string) =>
+    [
+      "encryption: { hold: 0 }",
+      "smime:",
+      "  keyStore: { file: people.pem }",
+      `  trust: { check: true, anchors: [root.pem], intermediates: [issuing.pem]${more} }`,
+    ].join("\n");
+  const [RUPERT, SELFIE] = ["rupert@example.com", "selfie@example.com"];
+
+  test("with smime.trust.check a certificate without a path, or revoked, is passed by with the reason", async () => {
+    const { relay, upstream } = await stage(trustYaml(", crls: [issuing.crl]"), trustFiles);
+    await send(relay, "1", ALICE, RUPERT, SELFIE);
+    await expectArrived(upstream, [`${ALICE} smime`, `${RUPERT} notice`, `${SELFIE} notice`]);
+    const unfit = relay.events.filter(({ event }) => event === "key.unfit");
+    expect(unfit.map(({ recipient, reason }) => `${String(recipient)} ${String(reason)}`).sort()).toEqual([
+      `${RUPERT} revoked`,
+      `${SELFIE} untrusted`,
+    ]);
+    expect(String(unfit.find(({ recipient }) => recipient === SELFIE)?.["detail"])).toContain("smime.trust.anchors");
+    expect(relay.events.some(({ event, entries }) => event === "crl.loaded" && entries === 1)).toBe(true);
+  });
+
+  test("without the list of an issuer: accepted by default, with onMissingCrl wait the mail waits and nothing goes in clear", async () => {
+    const soft = await stage(trustYaml(", crls: [missing.crl]"), trustFiles);
+    await send(soft.relay, "1", RUPERT);
+    await expectArrived(soft.upstream, [`${RUPERT} smime`]);
+    expect(soft.relay.events.filter(({ event }) => event === "crl.failed")).toHaveLength(1);
+    const hard = await stage(
+      trustYaml(", crls: [issuing.crl], onMissingCrl: wait").replace("{ hold: 0 }", "{ hold: 0, fallback: allow }"),
+      trustFiles,
+    );
+    await send(hard.relay, "1", ALICE);
+    await hard.relay.event(({ event }) => event === "delivery.deferred");
+    // the list of the issuing CA is there, the root's is not
+    expect(String(hard.relay.events.find(({ event }) => event === "source.down")?.["fault"])).toMatch(
+      /Root CA.*smime\.trust\.crls/,
+    );
+    expect(hard.upstream.transactions).toEqual([]);
+  });
+
+  test("R12: the upload of a person who is inactive in Jira is not used; when Jira is down the mail waits", async () => {
+    const account = (name: string, active: boolean): JiraUser => ({
+      ...{ key: `KEY-${name}`, name, displayName: name, emailAddress: `${name}@example.com` },
+      ...{ active, roles: ["jira-software"] },
+    });
+    const self = account("relay", true);
+    const jira = await startJiraMock(
+      { token: "token", self },
+      { users: [self, account("alice", true), account("quinn", false)] },
+    );
+    onTestFinished(() => jira.close());
+    const { relay, upstream } = await stage(
+      `encryption: { hold: 0 }\nretry: { first: 1s }\nusers: { jira: { url: "${jira.url}", tokenFile: token } }`,
+      { token: "token\n", "alice.pem": people[0]!, "quinn.pem": people[1]! },
+    );
+    const quinn = "quinn@example.com";
+    await relay.run(["keys", "add", ALICE, `${relay.folder}/alice.pem`]);
+    await relay.run(["keys", "add", quinn, `${relay.folder}/quinn.pem`]);
+    await send(relay, "1", ALICE, quinn);
+    await expectArrived(upstream, [`${ALICE} smime`, `${quinn} notice`]);
+    const setAside = relay.events.find(({ event }) => event === "key.unfit");
+    expect(String(setAside?.["detail"])).toContain("inactive in Jira");
+    jira.state.instead = () => ({ status: 503, body: "" });
+    const bob = await relay.run(["keys", "add", "bob@example.com", fixture("smime/certs/bob.pem")]);
+    expect(bob.code).toBe(0);
+    await send(relay, "2", "bob@example.com");
+    const down = await relay.event(({ event }) => event === "source.down");
+    expect(down).toMatchObject({ source: "upload" });
+    expect(upstream.transactions).toHaveLength(2);
+    jira.state.instead = () => undefined;
+    jira.state.users = [...jira.state.users, account("bob", true)];
+    await expectArrived(upstream, [`${ALICE} smime`, `${quinn} notice`, "bob@example.com smime"]);
+    await relay.event(({ event, source }) => event === "source.up" && source === "upload");
   });
 });

@@ -48,11 +48,12 @@ test("the first answer afterwards is told once; what is remembered says nothing 
   expect(told).toHaveLength(3);
 });
 
-test("a source that was skipped is neither up nor down, and a key-store file tells of itself", () => {
+test("a source that was skipped is neither up nor down; one name in both chains is two sources", () => {
   const { told, health } = stage();
   health.saw([entry({ answer: "skipped" })]);
   expect(health.states()).toEqual({});
   health.saw(down(refused(), "keystore"));
-  expect(told).toEqual([]);
-  expect(health.states()).toMatchObject({ "keystore (smime)": { ok: false } });
+  health.saw([entry({ kind: "pgp", source: "keystore" })]);
+  expect(told).toHaveLength(1);
+  expect(health.states()).toMatchObject({ "keystore (smime)": { ok: false }, "keystore (pgp)": { ok: true } });
 });
