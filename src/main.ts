@@ -6,6 +6,7 @@ import { register as config } from "./cli/config.ts";
 import { register as demo } from "./cli/demo.ts";
 import { register as encrypt } from "./cli/encrypt.ts";
 import { register as explain } from "./cli/explain.ts";
+import { register as harvest } from "./cli/harvest.ts";
 import { register as healthcheck } from "./cli/healthcheck.ts";
 import { register as keys } from "./cli/keys.ts";
 import { register as queue } from "./cli/queue.ts";
@@ -15,7 +16,7 @@ import { register as verify } from "./cli/verify.ts";
 import { register as version } from "./cli/version.ts";
 
 /** In the order of the help text. */
-const COMMANDS = [serve, check, config, verify, explain, encrypt, keys, cache, queue, demo, healthcheck, version];
+const COMMANDS = [serve, check, config, verify, explain, encrypt, keys, harvest, cache, queue, demo, healthcheck, version];
 
 /** Runs one command line (without node and script). The exit code goes to process.exitCode; nothing is thrown. */
 export async function main(args: readonly string[]): Promise<void> {

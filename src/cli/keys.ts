@@ -88,8 +88,9 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
     }
     for (const { kind } of fit) {
       const { users, customers } = settings[kind].userUpload;
-      if (users || customers) continue;
-      throw new Error(`${kind}.userUpload.users and .customers are off, so no upload is used; switch one on first`);
+      // who is a customer is known to Jira only
+      if (users || (customers && settings.users.jira !== null)) continue;
+      throw new Error(`${kind}.userUpload.users is off, so this upload would not be used; switch it on first`);
     }
     for (const key of fit) await personalKeys.add(mailbox, key, "upload", now);
     await changes.announce({ what: "key.uploaded", address: mailbox.address });

@@ -19,6 +19,7 @@ function serve(options: CommonOptions) {
     const log = openLog(settings.log);
     // a reload that is still running makes the next one wait: signals come in any number, also too early or too late
     let mayReload = false;
+    const ending = new AbortController();
     let reloading = Promise.resolve();
     process.on("SIGHUP", () => {
       reloading = reloading.then(() => reload());
@@ -33,16 +34,17 @@ function serve(options: CommonOptions) {
         return;
       }
       const refused = await app
-        .reload(reading.settings)
+        .reload(reading.settings, ending.signal)
         .catch((cause: unknown) => ({ refused: cause instanceof Error ? cause.message : String(cause) }));
       if (refused === undefined) log.event("config.reloaded");
       else log.event("config.refused", { faults: [refused.refused] });
     };
-    const end = ended();
+    const end = ended(ending);
     // only now: whoever reads it may send signals at once, and one without a listener ends the process
     log.event("service.started", {
       version,
       outbound: app.ports.outbound,
+      inbound: app.ports.inbound,
       web: app.ports.web,
       metrics: app.ports.metrics,
     });
@@ -57,11 +59,12 @@ function serve(options: CommonOptions) {
 }
 
 /** A second signal while draining ends the process at once: what was acknowledged is on disk. */
-function ended(): Promise<string> {
+function ended(ending: AbortController): Promise<string> {
   return new Promise((resolve) => {
     for (const name of ["SIGTERM", "SIGINT"] as const) {
       process.once(name, () => {
         process.once(name, () => process.exit(EXIT.no));
+        ending.abort();
         resolve(name);
       });
     }

@@ -71,8 +71,9 @@ const trust = () =>
         .describe("Without a current list of an issuer: accept its certificates, or let the mail wait."),
       minRsaBits: whole(1024, 16_384).prefault(2048).describe("RSA keys below this many bits are not used."),
     })
-    .superRefine(({ anchors, check }, context) => {
+    .superRefine(({ anchors, check, crls }, context) => {
       if (check && anchors.length === 0) fault(context, ["anchors"], "needed when check is true");
+      if (crls.length > 0 && anchors.length === 0) fault(context, ["crls"], "of no use without anchors");
     })
     .prefault({})
     .describe("Which certificates are believed.");
@@ -117,9 +118,11 @@ const keyServer = () =>
         .prefault([])
         .describe("Only addresses of these domains are sent to the key server; empty: all."),
     })
-    .superRefine(({ url, startTls, user, passwordFile }, context) => {
+    .superRefine(({ url, proxy, startTls, user, passwordFile }, context) => {
       const isLdap = /^ldaps?:/i.test(url);
       if (startTls && !/^ldap:/i.test(url)) fault(context, ["startTls"], "only an ldap:// URL has StartTLS");
+      if (isLdap && proxy !== "env" && proxy !== "none")
+        fault(context, ["proxy"], "an LDAP key server is not reached through an HTTP proxy");
       if (user !== null && !isLdap) fault(context, ["user"], "only an ldap:// or ldaps:// key server has a login");
       if (user !== null && passwordFile === null) fault(context, ["passwordFile"], "needed when user is set");
       if (user === null && passwordFile !== null) fault(context, ["user"], "needed when passwordFile is set");

@@ -81,6 +81,7 @@ export const inbound = () =>
             host: host().describe("Host name of the next hop."),
             port: port().prefault(25).describe("Port of the next hop."),
             tls: nextHopTls().prefault("opportunistic").describe("off, opportunistic, required or implicit."),
+            ca: pemFile().nullable().prefault(null).describe("PEM file with the CAs to believe; null: the system's."),
           }),
         ])
         .prefault("none")
@@ -93,6 +94,14 @@ export const inbound = () =>
         .nullable()
         .prefault(null)
         .describe("Whose Authentication-Results field is believed."),
+      issuers: z
+        .enum(["anchors", "any"])
+        .prefault("anchors")
+        .describe("anchors: a certificate is learned only with a path to one of smime.trust.anchors; any: without."),
+      autocrypt: z
+        .boolean()
+        .prefault(false)
+        .describe("Whether keys in Autocrypt fields are learned, to be used when no other source has one."),
       deferredFor: duration().prefault("30d").describe("How long a key waits for its user to appear in Jira."),
     })
     .superRefine(({ evidence, authservId }, context) => {

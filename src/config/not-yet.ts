@@ -9,9 +9,6 @@ const isPostgres = (value: unknown) => typeof value === "string" && value.starts
 /** Whoever builds one of these parts takes its line out. */
 const NOT_YET: readonly (readonly [path: string, isUsed: (value: unknown) => boolean, what?: string])[] = [
   ["database", isPostgres, "PostgreSQL"],
-  ["inbound", isGiven],
-  ["smime.contentEncryption", isAuto, "auto"],
-  ["smime.keyTransport", isAuto, "auto"],
 ];
 
 /** The settings in what was given (file and environment) that are not built yet, each with the sentence that refuses it. */

@@ -1,6 +1,7 @@
 // Runner: leases what is due and works on it, so much at a time, until it is told to stop.
 //
 // Rules:
+//   One runner works on one route: an upstream that is down does not hold up incoming mail, and the other way round.
 //   One message is one lease; its recipients are settled together. Several leases are worked on at once.
 //   In flight are at most `maxInFlight` messages; the queue itself has no limit.
 //   An upstream that cannot be reached pauses all leasing: one message after each pause finds out whether it is back, the others
@@ -9,10 +10,10 @@
 //   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
-import type { Leased } from "../spool/spool.ts";
+import type { Leased, Route } from "../spool/spool.ts";
 import { work, type WorkParts } from "./work.ts";
 
-export type RunnerSettings = { readonly maxInFlight: number };
+export type RunnerSettings = { readonly maxInFlight: number; readonly route: Route };
 
 export type RunnerObserver = {
   upstreamDown(reply: string, pauseMs: number): void;
@@ -99,7 +100,7 @@ export function createRunner(
 
   const leaseNext = async (): Promise<boolean> => {
     if (!mayLease()) return false;
-    const leased = await parts.spool.lease(clock.now(), LEASE_MS);
+    const leased = await parts.spool.lease(clock.now(), LEASE_MS, settings.route);
     if (leased === null) return false;
     const task = workOn(leased).finally(() => {
       inFlight.delete(task);
@@ -112,7 +113,7 @@ export function createRunner(
   const idleMs = async (): Promise<number> => {
     if (pausedUntil > clock.now()) return pausedUntil - clock.now();
     if (inFlight.size >= settings.maxInFlight) return POLL_MS;
-    const dueAt = await parts.spool.nextDueAt();
+    const dueAt = await parts.spool.nextDueAt(settings.route);
     return dueAt === undefined ? POLL_MS : Math.min(Math.max(dueAt - clock.now(), 1), POLL_MS);
   };
 

@@ -9,6 +9,7 @@ import { problemReport } from "../outbound/report.ts";
 import type { Sender, SendResult } from "../smtp/sender.ts";
 import type { Leased, Notice, Spool } from "../spool/spool.ts";
 import { failureDsn } from "./dsn.ts";
+import { copyAttempts, passOnShipment, type InboundParts } from "./pass-on.ts";
 import type { RetrySettings } from "./retry.ts";
 import { notSentAttempt, settle, type Attempt, type Settled } from "./settlement.ts";
 
@@ -16,6 +17,8 @@ export type WorkParts = {
   readonly spool: Spool;
   readonly sender: Sender;
   readonly prepare: PrepareParts;
+  /** For messages of the inbound route. */
+  readonly inbound: InboundParts | undefined;
   readonly retry: RetrySettings;
   readonly hostname: string;
   readonly observe: DeliveryObserver;
@@ -48,7 +51,7 @@ const SETTLE_AGAIN_MAX_MS = 30_000;
  * was delivered must not be sent again because a disk was full. Rejects only when `signal` ends it first.
  */
 export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<WorkResult> {
-  const { attempts, facts, upstream, holdMs } = await attemptAll(leased, parts, signal);
+  const { attempts, facts, upstream, holdMs, harvested = [] } = await attemptAll(leased, parts, signal);
   const settled = attempts.map((attempt) =>
     settle(attempt, leased, parts.now(), parts.retry, parts.random(), holdMs.get(attempt.recipient.index) ?? 0),
   );
@@ -56,7 +59,8 @@ export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal
     parts.observe.broken(leased, asError(cause));
     return [];
   });
-  const { stored, leaseLost } = await settleSurely(leased, settled, notices, parts, signal);
+  const all = [...notices, ...harvested];
+  const { stored, leaseLost } = await settleSurely(leased, settled, all, parts, signal);
   parts.observe.settled(leased, settled);
   if (!leaseLost) for (const notice of stored) parts.observe.noticeQueued(leased, notice);
   return { upstream };
@@ -85,6 +89,8 @@ type Attempted = {
   readonly attempts: readonly Attempt[];
   readonly facts: MailFacts | undefined;
   readonly holdMs: ReadonlyMap<number, number>;
+  /** Notices that learning from incoming mail causes. */
+  readonly harvested?: readonly Notice[];
 } & WorkResult;
 
 async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<Attempted> {
@@ -93,6 +99,7 @@ async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal)
       const sent = await sendAll(leased, [() => noticeShipment(leased)], parts);
       return { ...sent, facts: undefined, holdMs: new Map() };
     }
+    if (leased.envelope.route === "inbound") return await attemptInbound(leased, parts);
     const { shipments, notSent, facts, holdMs } = await prepare(leased, parts.prepare, signal);
     const { attempts, upstream } = await sendAll(leased, shipments, parts);
     return { attempts: [...notSent.map(notSentAttempt), ...attempts], upstream, facts, holdMs };
@@ -103,6 +110,17 @@ async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal)
     const attempts = leased.due.map((recipient): Attempt => ({ recipient, ...failed }));
     return { attempts, facts: undefined, upstream: "untried", holdMs: new Map() };
   }
+}
+
+async function attemptInbound(leased: Leased, parts: WorkParts): Promise<Attempted> {
+  if (parts.inbound === undefined) throw new Error("there is incoming mail, but inbound is switched off");
+  const { harvest, isForwarded } = parts.inbound;
+  // a second attempt to pass it on teaches nothing new
+  const isFirst = leased.due.some(({ attempts }) => attempts === 0);
+  const harvested = isFirst ? await harvest(leased) : [];
+  const rest = { facts: undefined, holdMs: new Map(), harvested } as const;
+  if (!isForwarded) return { ...rest, attempts: copyAttempts(leased), upstream: "untried" };
+  return { ...rest, ...(await sendAll(leased, [() => passOnShipment(leased)], parts)) };
 }
 
 async function sendAll(

@@ -1,6 +1,7 @@
 // Public addresses: which names and addresses a server that a stranger's domain points to may have.
-import { lookup as resolve, type LookupAddress } from "node:dns";
+import { lookup as resolve, promises, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
+import { asError } from "../as-error.ts";
 import { HttpFault } from "./http-fault.ts";
 
 /** All addresses of a name, or an error with a code as of node:dns. */
@@ -59,9 +60,10 @@ export function isPublicHostName(host: string): boolean {
  */
 export function publicAddresses(lookup: AddressLookup): AddressLookup {
   return (hostname, options, done) => {
-    lookup(hostname, { ...options, all: true }, (error, found) => {
+    // without the dot the resolver would also try the name below the domains of its search list (resolv.conf(5))
+    lookup(`${hostname}.`, { ...options, all: true }, (error, found) => {
       if (error !== null) {
-        done(error, []);
+        done(Object.assign(error, { hostname }), []);
         return;
       }
       const addresses = typeof found === "string" ? [{ address: found, family: isIP(found) }] : found;
@@ -76,15 +78,60 @@ export function publicAddresses(lookup: AddressLookup): AddressLookup {
   };
 }
 
+/** What the DNS is asked with; as of node:dns/promises. */
+export type DnsResolver = Pick<promises.Resolver, "resolve4" | "resolve6">;
+
+/** For each of its tries; together they stay below what a request may take. */
+const DNS_TIMES = { timeout: 1_000, tries: 2 };
+
+/**
+ * Believes ENOTFOUND of `lookup` only when the DNS itself has neither IPv4 nor IPv6 addresses of the name: the C library says it
+ * too when one of its two questions failed and the other had an empty answer. Anything else becomes EAI_AGAIN.
+ */
+export function confirmedLookup(lookup: AddressLookup, resolverOf: () => DnsResolver): AddressLookup {
+  return (hostname, options, done) => {
+    lookup(hostname, options, (error, addresses, family) => {
+      if (error?.code !== "ENOTFOUND") {
+        done(error, addresses, family);
+        return;
+      }
+      void isWithoutAddress(resolverOf(), hostname).then((isConfirmed) =>
+        done(isConfirmed ? error : unresolved(hostname, error), []),
+      );
+    });
+  };
+}
+
+async function isWithoutAddress(resolver: DnsResolver, hostname: string): Promise<boolean> {
+  const isEmpty = async (question: Promise<readonly unknown[]>) => {
+    try {
+      return (await question).length === 0;
+    } catch (cause) {
+      const { code }: NodeJS.ErrnoException = asError(cause);
+      return code === "ENOTFOUND" || code === "ENODATA";
+    }
+  };
+  const answers = await Promise.all([isEmpty(resolver.resolve4(hostname)), isEmpty(resolver.resolve6(hostname))]);
+  return answers.every(Boolean);
+}
+
+function unresolved(hostname: string, cause: Error): NodeJS.ErrnoException {
+  const error = new Error(`getaddrinfo EAI_AGAIN ${hostname}`, { cause });
+  return Object.assign(error, { code: "EAI_AGAIN", syscall: "getaddrinfo", hostname });
+}
+
 /** The system's resolver, hosts file included. */
-export const systemLookup: AddressLookup = (hostname, options, done) => {
-  resolve(hostname, { ...options, all: true }, (error, addresses: LookupAddress[] | undefined) => {
-    const [first] = addresses ?? [];
-    if (error !== null || first === undefined) done(error, []);
-    else if (options.all === true) done(null, addresses ?? []);
-    else done(null, first.address, first.family);
-  });
-};
+export const systemLookup: AddressLookup = confirmedLookup(
+  (hostname, options, done) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses: LookupAddress[] | undefined) => {
+      const [first] = addresses ?? [];
+      if (error !== null || first === undefined) done(error, []);
+      else if (options.all === true) done(null, addresses ?? []);
+      else done(null, first.address, first.family);
+    });
+  },
+  () => new promises.Resolver(DNS_TIMES),
+);
 
 function listOf(networks: readonly string[], family: "ipv4" | "ipv6"): BlockList {
   const list = new BlockList();

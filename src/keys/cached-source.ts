@@ -2,12 +2,14 @@
 //
 // Rules:
 //   found and absent are kept, in memory and in the database; failed never is.
+//   Keys that serve nobody count as absent: what is put in their place must be found as soon as what was never there.
 //   Look-ups of one address at the same time are one look-up.
-//   After three failures in a row the source rests, longer each time; then one look-up finds out whether it is back.
+//   After three failures of the server in a row the source rests, longer each time; then one look-up finds out whether it is back.
 //   An answer that was asked for before an expiry is not kept after it.
 import {
   BrokenCircuitError,
   circuitBreaker,
+  type CircuitBreakerPolicy,
   ConsecutiveBreaker,
   ExponentialBackoff,
   handleWhenResult,
@@ -16,16 +18,22 @@ import { LRUCache } from "lru-cache";
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { Mailbox } from "../mail/address.ts";
+import { notAfter } from "./fitness.ts";
 import type { CacheShelf, KeptAnswer, KeyCache } from "./key-cache.ts";
-import { failed, type Lookup } from "./lookup.ts";
+import { failed } from "./lookup.ts";
 import type { RecipientKey } from "./recipient-key.ts";
 import type { Answer, KeySource } from "./source.ts";
 
 export type CacheTimes = { readonly ttlMs: number; readonly absentTtlMs: number };
 
+/** Whether mail to this mailbox may be encrypted with this key at `now` (ms). */
+export type FitnessTest = (key: RecipientKey, mailbox: Mailbox, now: number) => boolean;
+
 export type CachedSource<K extends RecipientKey> = KeySource<K> & {
   /** Forgets what this process remembers. */
   forget(): void;
+  /** The same source with the same memory, under another policy. */
+  under(isFit: FitnessTest): CachedSource<K>;
 };
 
 export type CacheParts = {
@@ -33,6 +41,8 @@ export type CacheParts = {
   readonly shelf: CacheShelf;
   readonly times: CacheTimes;
   readonly clock: Clock;
+  /** Decides how long an answer is believed, and nothing else. */
+  readonly isFit: FitnessTest;
   /** What goes wrong with the database: the look-up goes on without it. */
   readonly cacheFailed: (cause: Error) => void;
   /** Which server an address leads to, when the source asks several (WKD): each rests for itself. */
@@ -61,27 +71,28 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
     sizeCalculation: ({ answer }) => sizeBytes(answer),
   });
   const flights = new Map<string, Promise<Answer<K>>>();
-  const askServer = restingServers<K>(source, parts.serverOf ?? (() => ""));
+  const askServer = restingServers<K>(source, parts.serverOf ?? (() => ""), clock);
   let generation = 0;
 
   const remember = (key: string, answer: KeptAnswer<K>, from: number, until: number) => {
     if (until > from) memory.set(key, { answer: { ...answer, cached: true }, from, until });
   };
-  const lookUp = async (mailbox: Mailbox): Promise<Answer<K>> => {
+  const lookUp = async (mailbox: Mailbox, isFit: FitnessTest): Promise<Answer<K>> => {
     const askedAt = clock.now();
     const mine = generation;
     // a database in trouble must not keep mail from a server that answers
     const reading = await parts.cache
       .read<K>(parts.shelf, mailbox.key, askedAt)
       .catch((cause: unknown) => parts.cacheFailed(asError(cause)));
-    if (reading?.kept !== undefined) {
-      if (mine === generation) remember(mailbox.key, reading.kept.answer, askedAt, reading.kept.until);
-      return { ...reading.kept.answer, cached: true };
+    const kept = reading?.kept;
+    if (kept !== undefined && isBelieved(kept, mailbox, askedAt, times, isFit)) {
+      if (mine === generation) remember(mailbox.key, kept.answer, askedAt, kept.until);
+      return { ...kept.answer, cached: true };
     }
     const answer = await askServer(mailbox);
     // what was set aside is only known to whoever asks: such an answer is not kept
     if (answer.kind === "failed" || answer.setAside !== undefined) return answer;
-    const until = askedAt + (answer.kind === "found" ? times.ttlMs : times.absentTtlMs);
+    const until = believedUntil(answer, mailbox, askedAt, times, isFit);
     if (mine === generation && until > askedAt) {
       remember(mailbox.key, answer, askedAt, until);
       if (reading !== undefined) {
@@ -94,7 +105,7 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
     return answer;
   };
 
-  return {
+  const under = (isFit: FitnessTest): CachedSource<K> => ({
     name: source.name,
     ...(source.withholds === undefined ? {} : { withholds: (mailbox) => source.withholds?.(mailbox) }),
     probe: (signal) => source.probe(signal),
@@ -102,10 +113,11 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
       const now = clock.now();
       const known = memory.get(mailbox.key);
       // a clock that was set back makes no answer live longer
-      if (known !== undefined && known.from <= now && now < known.until) return known.answer;
+      if (known !== undefined && known.from <= now && isBelieved(known, mailbox, now, times, isFit))
+        return known.answer;
       let flight = flights.get(mailbox.key);
       if (flight === undefined) {
-        const started = lookUp(mailbox).finally(() => {
+        const started = lookUp(mailbox, isFit).finally(() => {
           if (flights.get(mailbox.key) === started) flights.delete(mailbox.key);
         });
         flights.set(mailbox.key, started);
@@ -118,26 +130,72 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
       memory.clear();
       flights.clear();
     },
-  };
+    under,
+  });
+  return under(parts.isFit);
+}
+
+/** A key that was revoked meanwhile, or is trusted no more, serves nobody: nothing says so before it is judged again. */
+function isBelieved<K extends RecipientKey>(
+  { answer, until }: { readonly answer: Answer<K>; readonly until: number },
+  mailbox: Mailbox,
+  now: number,
+  { absentTtlMs }: CacheTimes,
+  isFit: FitnessTest,
+): boolean {
+  if (now >= until) return false;
+  if (answer.kind !== "found" || until - now <= absentTtlMs) return true;
+  return answer.value.some((key) => isFit(key, mailbox, now));
+}
+
+/** Until the first fit key ends, and never for longer than `times` say; without a fit key as long as an absence. */
+function believedUntil<K extends RecipientKey>(
+  answer: KeptAnswer<K>,
+  mailbox: Mailbox,
+  askedAt: number,
+  { ttlMs, absentTtlMs }: CacheTimes,
+  isFit: FitnessTest,
+): number {
+  if (answer.kind === "absent") return askedAt + absentTtlMs;
+  const fit = answer.value.filter((key) => isFit(key, mailbox, askedAt));
+  if (fit.length === 0) return askedAt + Math.min(ttlMs, absentTtlMs);
+  // at notAfter itself a key is still fit
+  return Math.min(askedAt + ttlMs, ...fit.map((key) => (notAfter(key) ?? Infinity) + 1));
+}
+
+/** One server behind its circuit breaker; `restsSince` is its latest rest, which may be over. */
+type Server = { breaker: CircuitBreakerPolicy; lastFailure: Error | undefined; restsSince: number | undefined };
+
+function newServer(clock: Clock): Server {
+  const breaker = circuitBreaker(
+    handleWhenResult((said) => isServerFault(said as Answer<RecipientKey>)),
+    {
+      breaker: new ConsecutiveBreaker(FAILURES_BEFORE_REST),
+      halfOpenAfter: new ExponentialBackoff({ initialDelay: REST_FIRST_MS, maxDelay: REST_MAX_MS }),
+    },
+  );
+  const server: Server = { breaker, lastFailure: undefined, restsSince: undefined };
+  breaker.onBreak(() => (server.restsSince = clock.now()));
+  return server;
 }
 
 /** The source behind a circuit breaker for each of its servers. */
-function restingServers<K extends RecipientKey>(source: KeySource<K>, serverOf: (mailbox: Mailbox) => string) {
-  const newServer = () => ({
-    lastFailure: undefined as Error | undefined,
-    breaker: circuitBreaker(
-      handleWhenResult((said) => (said as Lookup<unknown>).kind === "failed"),
-      {
-        breaker: new ConsecutiveBreaker(FAILURES_BEFORE_REST),
-        halfOpenAfter: new ExponentialBackoff({ initialDelay: REST_FIRST_MS, maxDelay: REST_MAX_MS }),
-      },
-    ),
-  });
-  const servers = new LRUCache<string, ReturnType<typeof newServer>>({ max: MAX_SERVERS });
-  return async (mailbox: Mailbox): Promise<Answer<K>> => {
-    const name = serverOf(mailbox);
-    const server = servers.get(name) ?? newServer();
+function restingServers<K extends RecipientKey>(
+  source: KeySource<K>,
+  serverOf: (mailbox: Mailbox) => string,
+  clock: Clock,
+) {
+  const servers = new LRUCache<string, Server>({ max: MAX_SERVERS });
+  const serverNamed = (name: string): Server => {
+    const known = servers.get(name);
+    // the breaker counts by the time of day: a clock that was set back would make the rest last until it is that time again
+    if (known !== undefined && clock.now() >= (known.restsSince ?? -Infinity)) return known;
+    const server = newServer(clock);
     servers.set(name, server);
+    return server;
+  };
+  return async (mailbox: Mailbox): Promise<Answer<K>> => {
+    const server = serverNamed(serverOf(mailbox));
     try {
       const answer = await server.breaker.execute(() => source.find(mailbox, AbortSignal.timeout(LOOKUP_DEADLINE_MS)));
       if (answer.kind === "failed") server.lastFailure = answer.cause;
@@ -149,6 +207,11 @@ function restingServers<K extends RecipientKey>(source: KeySource<K>, serverOf: 
       );
     }
   };
+}
+
+/** One person's broken key must not make the server rest for everybody. */
+function isServerFault(answer: Answer<RecipientKey>): boolean {
+  return answer.kind === "failed" && answer.isOnlyHere !== true;
 }
 
 function sizeBytes<K extends RecipientKey>(answer: Answer<K>): number {

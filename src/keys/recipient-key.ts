@@ -14,6 +14,8 @@ export type SmimeKey = {
   readonly place?: Place;
   /** Certificates that came along, of which a certification path may be made. */
   readonly companions?: readonly Certificate[];
+  /** OIDs of the algorithms that the owner's program announced (SMIMECapabilities, RFC 8551 2.5.2). */
+  readonly announced?: readonly string[];
 };
 export type PgpKey = {
   readonly kind: "pgp";
@@ -28,7 +30,7 @@ export type KeyOrigin = "upload" | "incoming";
 
 export function smimeKey(
   certificate: Certificate,
-  found: { readonly place?: Place; readonly companions?: readonly Certificate[] } = {},
+  found: Pick<SmimeKey, "place" | "companions" | "announced"> = {},
 ): SmimeKey {
   return { kind: "smime", fingerprint: certificate.fingerprint, certificate, ...found };
 }

@@ -10,6 +10,8 @@ export type Probe = { readonly ok: boolean; readonly detail: string };
 export type Answer<K extends RecipientKey> = Lookup<readonly K[]> & {
   /** From memory: nothing was asked. */
   readonly cached?: boolean;
+  /** Of a failure: the server answered well, and only what it has for this address cannot be used. Others may be asked for. */
+  readonly isOnlyHere?: boolean;
   /** What was there and is no candidate, each in words: values that cannot be read, keys that may not be used. */
   readonly setAside?: readonly string[];
 };

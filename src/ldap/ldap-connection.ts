@@ -12,6 +12,8 @@ import { openLdapSocket } from "./ldap-socket.ts";
 /** What one search may bring; more is no answer to a question after one address. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_ENTRIES = 1_000;
+/** Of BER, in all messages together: an empty one takes two octets and far more memory. */
+const MAX_ELEMENTS = 50_000;
 const MAX_MESSAGE_ID = 2 ** 31 - 1;
 const SERVER_TIME_LIMIT_SECONDS = 5;
 const SIZE_LIMIT_EXCEEDED = 4;
@@ -35,6 +37,7 @@ type Operation = {
   readonly entries: FoundEntry[];
   readonly uris: string[];
   bytes: number;
+  elements: number;
   settle(result: LdapResult, operation: Operation): void;
   reject(fault: LdapFault): void;
 };
@@ -99,7 +102,12 @@ function startExchange(socket: Socket, settings: LdapSettings) {
       return;
     }
     operation.bytes += message.length;
-    if (operation.bytes > MAX_ANSWER_BYTES || operation.entries.length > MAX_ENTRIES) {
+    operation.elements += reply.elements;
+    if (
+      operation.bytes > MAX_ANSWER_BYTES ||
+      operation.elements > MAX_ELEMENTS ||
+      operation.entries.length > MAX_ENTRIES
+    ) {
       operations.delete(reply.id);
       operation.reject(tooMuch(settings));
       cut();
@@ -137,7 +145,7 @@ function startExchange(socket: Socket, settings: LdapSettings) {
         }
         lastId = (lastId % MAX_MESSAGE_ID) + 1;
         const settle: Operation["settle"] = (result, { entries, uris }) => resolve({ ...result, entries, uris });
-        operations.set(lastId, { answer, entries: [], uris: [], bytes: 0, settle, reject });
+        operations.set(lastId, { answer, entries: [], uris: [], bytes: 0, elements: 0, settle, reject });
         socket.write(write(lastId));
       });
     },
@@ -204,8 +212,10 @@ async function runSearch(exchange: Exchange, settings: LdapSettings, search: Lda
 const HOLDS_NO_PEOPLE = /^ldaps?:\/\/[^/]*\/(?:dc=(?:DomainDnsZones|ForestDnsZones)|cn=Configuration),/i;
 
 function tooMuch(settings: LdapSettings): LdapFault {
-  const bound = `${MAX_ANSWER_BYTES / 1024 / 1024} MiB or ${MAX_ENTRIES} entries`;
-  return new LdapFault("too-much", `${serverOf(settings)} answers with more than ${bound}`, { setting: "filter" });
+  const bound = `${MAX_ANSWER_BYTES / 1024 / 1024} MiB or ${MAX_ENTRIES} entries, or in more than ${MAX_ELEMENTS} elements`;
+  return new LdapFault("too-much", `${serverOf(settings)} answers with more than ${bound}`, {
+    ...{ setting: "filter", isOnlyHere: true },
+  });
 }
 
 function entryOf({ dn, attributes }: FoundEntry, settings: LdapSettings): LdapEntry {
@@ -213,9 +223,13 @@ function entryOf({ dn, attributes }: FoundEntry, settings: LdapSettings): LdapEn
   for (const { name, values } of attributes) {
     // Active Directory gives long attributes in parts (range retrieval): the rest is unknown
     if (/;range=\d+-\d+(?:;|$)/i.test(name))
-      throw new LdapFault("too-much", `${serverOf(settings)} gives only a part of ${shown(name)} of ${shown(dn)}`);
+      throw new LdapFault("too-much", `${serverOf(settings)} gives only a part of ${shown(name)} of ${shown(dn)}`, {
+        isOnlyHere: true,
+      });
     const plain = plainName(name);
-    byName.set(plain, [...(byName.get(plain) ?? []), ...values]);
+    const known = byName.get(plain);
+    if (known === undefined) byName.set(plain, [...values]);
+    else for (const value of values) known.push(value);
   }
   return { dn, values: (attribute) => byName.get(plainName(attribute)) ?? [] };
 }

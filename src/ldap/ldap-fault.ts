@@ -12,6 +12,8 @@ type Reason = {
   readonly cause?: unknown;
   /** What came before the fault: with `referral`, the entries of this server's own part of the directory. */
   readonly entries?: readonly LdapEntry[];
+  /** Whether it lies in what was searched for, and the server serves well whoever searches for something else. */
+  readonly isOnlyHere?: boolean;
 };
 
 /** `cut` alone says nothing of the directory: the connection ended, another may do better. */
@@ -19,12 +21,14 @@ export class LdapFault extends Error {
   readonly kind: LdapFaultKind;
   readonly setting: Reason["setting"];
   readonly entries: readonly LdapEntry[];
+  readonly isOnlyHere: boolean;
 
   constructor(kind: LdapFaultKind, message: string, reason: Reason = {}) {
     super(message, { cause: reason.cause });
     this.kind = kind;
     this.setting = reason.setting;
     this.entries = reason.entries ?? [];
+    this.isOnlyHere = reason.isOnlyHere ?? false;
   }
 }
 
@@ -123,6 +127,8 @@ export function resultFault(result: LdapResult, settings: LdapSettings, base: st
     case 11:
       return new LdapFault("too-much", `size limit of ${server}: there are more entries than it gives${text}`, {
         setting: "filter",
+        // the other, of administration, is met by whatever the server has no index for
+        isOnlyHere: result.code === 4,
       });
     case 7:
     case 8:
@@ -148,7 +154,9 @@ export function referralFault(
   uris: readonly string[],
   entries: readonly LdapEntry[],
 ): LdapFault {
-  return new LdapFault("referral", elsewhere(serverOf(settings), base, uris), { setting: "baseDn", entries });
+  return new LdapFault("referral", elsewhere(serverOf(settings), base, uris), {
+    ...{ setting: "baseDn", entries, isOnlyHere: true },
+  });
 }
 
 function elsewhere(server: string, base: string | undefined, uris: readonly string[]): string {

@@ -6,7 +6,10 @@ export type LdapAttribute = { readonly name: string; readonly values: readonly B
 /** LDAPResult (RFC 4511 4.1.9). */
 export type LdapResult = { readonly code: number; readonly text: string; readonly referral: readonly string[] };
 
-export type LdapReply =
+/** `elements`: how many the message is made of. */
+export type LdapReply = { readonly elements: number } & LdapOperation;
+
+type LdapOperation =
   | { readonly kind: "entry"; readonly id: number; readonly dn: string; readonly attributes: readonly LdapAttribute[] }
   | { readonly kind: "reference"; readonly id: number; readonly uris: readonly string[] }
   | ({ readonly kind: "bound" | "searched" | "extended"; readonly id: number } & LdapResult);
@@ -36,6 +39,11 @@ export function messageLength(bytes: Buffer): number | undefined {
 /** Reads one whole message. Byte values share its memory. Throws NotLdap. */
 export function readReply(message: Buffer): LdapReply {
   const budget = { left: MAX_ELEMENTS };
+  const operation = operationIn(message, budget);
+  return { ...operation, elements: MAX_ELEMENTS - budget.left };
+}
+
+function operationIn(message: Buffer, budget: Budget): LdapOperation {
   const [outer, ...more] = elementsOf(message, budget);
   if (outer?.tag !== TAG.sequence || more.length > 0) throw new NotLdap("a message that is not one SEQUENCE");
   const [messageId, operation] = elementsOf(outer.content, budget);

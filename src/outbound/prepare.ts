@@ -54,6 +54,8 @@ export type PrepareParts = {
   readonly senderKeys: { readonly smime: KeySource<SmimeKey> | undefined; readonly pgp: KeySource<PgpKey> | undefined };
   readonly ciphers: { readonly smime: MessageCipher<SmimeKey>; readonly pgp: MessageCipher<PgpKey> };
   readonly observe: PrepareObserver;
+  /** Called before the look-ups: Jira writes to these people, so their deferred keys may become theirs. Rejects: the mail waits. */
+  readonly writesTo?: (mailboxes: readonly Mailbox[]) => Promise<void>;
   now(): number;
 };
 
@@ -68,6 +70,7 @@ type Decided = { readonly recipient: LeasedRecipient; readonly decision: Decisio
 /** Throws only when the stored message cannot be read; whatever fails for a group of recipients is `later` for that group. */
 export async function prepare(leased: Leased, parts: PrepareParts, signal: AbortSignal): Promise<Prepared> {
   const facts = await readMailFacts(leased.content, leased.allRecipients.length, mayExempt(parts.settings));
+  await parts.writesTo?.(leased.due.map(({ mailbox }) => mailbox));
   const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal);
   const decided = await Promise.all(
     leased.due.map(async (recipient): Promise<Decided> => {
@@ -217,7 +220,7 @@ function distinct(keys: readonly RecipientKey[]): RecipientKey[] {
 }
 
 /** What a reader's RecipientInfo or PKESK has to say, from the chosen key itself. */
-function plannedId(key: RecipientKey, readers: readonly RecipientKey[]): string {
+export function plannedId(key: RecipientKey, readers: readonly RecipientKey[]): string {
   if (key.kind === "smime") return readerId(key.certificate);
   const { encryption } = key.certificate;
   if (!encryption.usable) throw new Error(`key ${key.fingerprint} cannot be encrypted to`);

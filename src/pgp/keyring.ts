@@ -5,7 +5,7 @@ import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { isKeybox, readKeybox } from "./keybox.ts";
 import { readPacket, TAG } from "./packets.ts";
 import { findPrimaryKey, splitRing } from "./ring.ts";
-import { isPrimaryKey, mergedKey } from "./transferable-key.ts";
+import { isPrimaryKey, mergedKey, minimalKey, primaryFingerprint } from "./transferable-key.ts";
 
 export type KeyringContents =
   | {
@@ -23,7 +23,15 @@ export type KeyringContents =
   /** `reason` is a sentence saying what it is and how to make a key store of it. */
   | { readonly kind: "unreadable"; readonly reason: string };
 
-type KeyringFault = { readonly entry: string; readonly reason: string };
+type KeyringFault = {
+  readonly entry: string;
+  readonly reason: string;
+  /** Of a key that is not used for this reason, although another copy of it could be read. */
+  readonly droppedKey?: string;
+};
+
+/** All readable copies of one key as one, in minimal form; `entry` is the place of the first. */
+type Copies = { readonly entry: string; readonly bytes: Uint8Array; readonly isMerged: boolean };
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_KEYS = 100_000;
@@ -31,7 +39,8 @@ const EXPORT = "export the keys with gpg --export --armor";
 
 /**
  * Reads every key that can be read and names every one that cannot; one bad key never hides another. Copies of one key are made
- * one, so that a revocation in either counts. Keys are judged at `now`. Gives way to other work after each key. Never throws.
+ * one, so that a revocation in either counts; when one of them cannot be read, it may hold a revocation: the key is not used.
+ * Keys are judged at `now`. Gives way to other work after each key and each of its signatures. Never throws.
  */
 export async function readKeyring(bytes: Uint8Array, now: number): Promise<KeyringContents> {
   if (bytes.length === 0) return unreadable(`the file is empty; ${EXPORT}`);
@@ -64,17 +73,28 @@ async function readArmored(text: string, reading: Reading): Promise<KeyringConte
   for (const block of all) {
     const entry = `block at line ${block.line}`;
     if ("reason" in block) reading.faults.push({ entry, reason: block.reason });
-    if (isOfKeys(block.type)) await reading.ring(block.bytes ?? new Uint8Array(0), entry);
-    else if (!("reason" in block))
-      reading.faults.push({ entry, reason: `it is a ${block.type.toLowerCase()} and not a key` });
+    if (!isOfKeys(block.type)) {
+      if (!("reason" in block))
+        reading.faults.push({ entry, reason: `it is a ${block.type.toLowerCase()} and not a key` });
+    } else if (block.bytes !== undefined) await reading.ring(block.bytes, entry);
+    else if ("reason" in block) reading.loseAll(remnantOf(text, block.line), block.reason);
   }
   return reading.contents("armored", []);
+}
+
+/** What the damaged block at this line holds, as far as it is base64: good enough to say whose keys are lost. */
+function remnantOf(text: string, line: number): Uint8Array {
+  const [body = ""] = text.split("\n").slice(line).join("\n").split("-----", 1);
+  return Buffer.from(body.replace(/^.*:.*$/gm, "").replace(/^=.*$/gm, ""), "base64");
 }
 
 /** What has been read so far of one file. */
 class Reading {
   readonly faults: KeyringFault[] = [];
-  readonly #certificates = new Map<string, PgpCertificate>();
+  /** By fingerprint. */
+  readonly #copies = new Map<string, Copies>();
+  /** Why a copy of a key cannot be read, by fingerprint. */
+  readonly #lost = new Map<string, string>();
   readonly #now: number;
   #keys = 0;
   #secretKeys = 0;
@@ -83,7 +103,7 @@ class Reading {
     this.#now = now;
   }
 
-  /** Reads the keys of one binary ring. `where` tells its place in the file. */
+  /** Takes in the keys of one binary ring. `where` tells its place in the file. */
   async ring(bytes: Uint8Array, where: string): Promise<void> {
     for (const part of splitRing(bytes)) {
       const entry = [where, `key at octet ${part.start}`].filter((text) => text !== "").join(", ");
@@ -91,56 +111,86 @@ class Reading {
         this.faults.push({ entry, reason: `at most ${MAX_KEYS} keys are read` });
         return;
       }
-      if (part.kind === "fault") {
-        this.faults.push({ entry, reason: part.reason });
-        continue;
-      }
-      const reason = await this.#key(bytes.subarray(part.start, part.end));
-      if (reason !== undefined) this.faults.push({ entry, reason });
-      await this.#swallowed(bytes, part.start + 1, part.end);
+      const own = bytes.subarray(part.start, part.end);
+      const reason = part.kind === "fault" ? part.reason : await this.#key(own, entry);
+      if (reason !== undefined) this.#lose(own, entry, reason);
+      if (part.kind === "key") await this.#swallowed(bytes, part.start + 1, part.end, entry);
     }
   }
 
-  /** A damaged length can make one key swallow the next: reads the keys that begin within another, from `from` to `to`. */
-  async #swallowed(bytes: Uint8Array, from: number, to: number): Promise<void> {
+  /** A damaged length can make one key swallow the next: takes in the keys that begin within another, from `from` to `to`. */
+  async #swallowed(bytes: Uint8Array, from: number, to: number, entry: string): Promise<void> {
     const start = findPrimaryKey(bytes, from, to);
     if (start === to) return;
     for (const part of splitRing(bytes.subarray(start))) {
       if (start + part.start >= to) return;
-      if (part.kind === "key") await this.#key(bytes.subarray(start + part.start, start + part.end));
+      if (part.kind === "key") await this.#key(bytes.subarray(start + part.start, start + part.end), entry);
     }
   }
 
-  /** Reads one key; gives the reason when it cannot be read. */
-  async #key(keyBytes: Uint8Array): Promise<string | undefined> {
+  /** Takes in one copy of a key; gives the reason when it cannot be read. */
+  async #key(keyBytes: Uint8Array, entry: string): Promise<string | undefined> {
     await setImmediate();
     this.#keys++;
     if (isSecretKey(keyBytes)) this.#secretKeys++;
     try {
-      const certificate = await readPgpCertificate(keyBytes, this.#now);
-      const known = this.#certificates.get(certificate.fingerprint);
-      this.#certificates.set(certificate.fingerprint, known ? await this.#merged(known, certificate) : certificate);
+      const { bytes, fingerprint } = minimalKey(keyBytes);
+      const known = this.#copies.get(fingerprint);
+      if (known === undefined) this.#copies.set(fingerprint, { entry, bytes, isMerged: false });
+      else if (Buffer.compare(known.bytes, bytes) !== 0)
+        this.#copies.set(fingerprint, { ...known, bytes: mergedKey(known.bytes, bytes), isMerged: true });
       return undefined;
     } catch (cause) {
-      return cause instanceof Error ? cause.message : String(cause);
+      return messageOf(cause);
     }
   }
 
-  #merged(known: PgpCertificate, other: PgpCertificate): Promise<PgpCertificate> | PgpCertificate {
-    if (Buffer.compare(known.bytes, other.bytes) === 0) return known;
-    return readPgpCertificate(mergedKey(known.bytes, other.bytes), this.#now);
+  /** Marks all keys in a ring that is not to be trusted. */
+  loseAll(bytes: Uint8Array, reason: string) {
+    for (const { start, end } of splitRing(bytes)) {
+      const fingerprint = primaryFingerprint(bytes.subarray(start, end));
+      if (fingerprint !== undefined) this.#lost.set(fingerprint, reason);
+    }
   }
 
-  contents(format: string, x509: readonly Uint8Array[]): KeyringContents {
+  #lose(keyBytes: Uint8Array, entry: string, reason: string) {
+    this.faults.push({ entry, reason });
+    const fingerprint = primaryFingerprint(keyBytes);
+    if (fingerprint !== undefined) this.#lost.set(fingerprint, reason);
+  }
+
+  async contents(format: string, x509: readonly Uint8Array[]): Promise<KeyringContents> {
     const notes =
       this.#secretKeys === 0
         ? []
         : [
             `the file contains secret keys (${this.#secretKeys}); only their public halves are used; take them out of the relay's reach`,
           ];
-    const certificates = [...this.#certificates.values()];
+    const certificates: PgpCertificate[] = [];
+    for (const [fingerprint, { entry, bytes, isMerged }] of this.#copies) {
+      await setImmediate();
+      const lost = this.#lost.get(fingerprint);
+      if (lost !== undefined) {
+        const reason = `another copy of key ${fingerprint} cannot be read: ${lost}`;
+        this.faults.push({ entry, reason, droppedKey: fingerprint });
+        continue;
+      }
+      try {
+        certificates.push(await readPgpCertificate(bytes, this.#now));
+      } catch (cause) {
+        this.faults.push({
+          entry,
+          reason: messageOf(cause),
+          ...(isMerged ? { droppedKey: fingerprint } : {}),
+        });
+      }
+    }
     return { kind: "ring", format, certificates, x509, secretKeys: this.#secretKeys, faults: this.faults, notes };
   }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function isSecretKey(keyBytes: Uint8Array): boolean {

@@ -1,5 +1,5 @@
 // The body of a public-key packet (RFC 9580 5.5.2): version, creation time, algorithm and its fields.
-import { createHash } from "node:crypto";
+import { createHash, createVerify } from "node:crypto";
 
 /** Public-key algorithm numbers of RFC 9580 9.1 that mail can be encrypted to, or that a primary key may have. */
 export const ALGORITHM = {
@@ -73,6 +73,35 @@ function fieldAt(view: Buffer, at: number, field: Field): { start: number; end: 
   return { start: at + 1, end: at + 1 + count };
 }
 
+/** OpenSSL reads no larger modulus, and none of more than 3072 bits with an exponent beyond 64. */
+const MAX_RSA_BITS = 16_384;
+const MAX_RSA_EXPONENT_BITS = 32;
+/** FIPS 186-4 4.2 knows no larger ones, and openpgp.js reckons with them in JavaScript: each bit more costs. */
+const MAX_DSA_BITS = 3072;
+const MAX_DSA_GROUP_BITS = 256;
+
+/** What makes one look at a signature by this key block the relay, e.g. "RSA with 65535 bits"; undefined for any sound key. */
+export function excessOf({ algorithm, fields }: PublicKey): string | undefined {
+  const [first = 0, second = 0] = fields.slice(0, 2).map(bitLength);
+  switch (algorithm) {
+    case ALGORITHM.rsa:
+    case ALGORITHM.rsaEncryptOnly:
+    case ALGORITHM.rsaSignOnly:
+      if (first > MAX_RSA_BITS) return `RSA with ${first} bits`;
+      return second > MAX_RSA_EXPONENT_BITS ? `RSA with an exponent of ${second} bits` : undefined;
+    case ALGORITHM.dsa:
+      if (first > MAX_DSA_BITS) return `DSA with ${first} bits`;
+      return second > MAX_DSA_GROUP_BITS ? `DSA with a group of ${second} bits` : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function bitLength(integer: Uint8Array): number {
+  const start = integer.findIndex((octet) => octet !== 0);
+  return start < 0 ? 0 : (integer.length - start) * 8 - (Math.clz32(integer[start] ?? 0) - 24);
+}
+
 /** Lower-case hex; `publicBody` is the body of a public-key packet, or the public part of a secret one (RFC 9580 5.5.4). */
 export function fingerprintOf(publicBody: Uint8Array): string {
   const isV6 = publicBody[0] === 6;
@@ -88,4 +117,49 @@ export function fingerprintOf(publicBody: Uint8Array): string {
 /** The 16 hex digits of the key ID: the end of a v4 fingerprint, the beginning of a v6 one. */
 export function keyIdOf(fingerprint: string): string {
   return fingerprint.length === 40 ? fingerprint.slice(-16) : fingerprint.slice(0, 16);
+}
+
+/** OBJECT IDENTIFIER of id-ecPublicKey, DER (RFC 5480 2.1.1). */
+const EC_PUBLIC_KEY = Buffer.from("06072a8648ce3d0201", "hex");
+const DIGEST_NAMES: ReadonlyMap<number, string> = new Map([
+  [2, "sha1"],
+  [8, "sha256"],
+  [9, "sha384"],
+  [10, "sha512"],
+]);
+
+/**
+ * Whether `r` and `s`, big-endian, are an ECDSA signature by `key` over `content` (RFC 9580 5.2.3.2, 9.5). False also for digests
+ * other than SHA-1 and SHA-2 of at least 256 bits, and for curves that OpenSSL does not know. Never throws.
+ */
+export function isEcdsaSignature(
+  key: PublicKey,
+  hashAlgorithm: number,
+  { r, s }: { readonly r?: Uint8Array; readonly s?: Uint8Array },
+  content: Uint8Array,
+): boolean {
+  const [oid, point] = key.fields;
+  const digest = DIGEST_NAMES.get(hashAlgorithm);
+  if (key.algorithm !== ALGORITHM.ecdsa || oid === undefined || point === undefined || digest === undefined)
+    return false;
+  const size = (point.length - 1) / 2;
+  if (r === undefined || s === undefined || r.length > size || s.length > size) return false;
+  const signature = Buffer.alloc(2 * size);
+  signature.set(r, size - r.length);
+  signature.set(s, 2 * size - s.length);
+  const curve = der(0x30, EC_PUBLIC_KEY, der(0x06, oid));
+  const spki = der(0x30, curve, der(0x03, Buffer.from([0]), point));
+  try {
+    return createVerify(digest)
+      .update(content)
+      .verify({ key: spki, format: "der", type: "spki", dsaEncoding: "ieee-p1363" }, signature);
+  } catch {
+    return false;
+  }
+}
+
+function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+  const body = Buffer.concat(parts);
+  const head = body.length < 128 ? [tag, body.length] : [tag, 0x82, body.length >> 8, body.length & 0xff];
+  return Buffer.concat([Buffer.from(head), body]);
 }

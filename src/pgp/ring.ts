@@ -1,7 +1,7 @@
 // A binary ring cut into its keys, so that a damaged key is found out and never hides its neighbours.
 import { bodyOf, readPacket, TAG, type Packet, type PacketFault } from "./packets.ts";
-import { fingerprintOf, readPublicKey } from "./public-key.ts";
-import { isIgnorable, isIssuedBy, isKeyPart, isPrimaryKey, publicBody } from "./transferable-key.ts";
+import { keyIdOf, readPublicKey } from "./public-key.ts";
+import { isIgnorable, isKeyPart, isPrimaryKey, primaryFingerprint } from "./transferable-key.ts";
 
 /** Octets `start` to `end` hold one key, as far as its packets tell, or something that is none. */
 export type RingPart =
@@ -10,7 +10,6 @@ export type RingPart =
 
 // a ring of 100,000 keys has some two million packets; more visits than this happen only in one made to be slow
 const MAX_PACKETS = 8_000_000;
-const TAIL_BYTES = 4096;
 
 /**
  * Cuts at primary keys. Where the packets get out of step the next place is looked for at which a whole, readable primary-key
@@ -67,7 +66,7 @@ function* outOfStep(bytes: Uint8Array, primary: Packet, next: number, stop: Pack
   const isCutOff = "fault" in bad && bad.fault === "truncated" && next === bytes.length && isKeyPart(bad.tag ?? 0);
   // what is missing might be a revocation: a key with a hole is not used
   if (isCutOff) yield { kind: "fault", start: at, end: next, reason: "the key is cut off" };
-  else if (end > next || isTailOfKey(bytes, primary, end + 1, next))
+  else if (end > next || isPartOfKey(bytes, primary, end, next))
     yield { kind: "fault", start: at, end: next, reason: `the key is damaged near octet ${Math.min(end, next)}` };
   else {
     yield { kind: "key", start: at, end };
@@ -93,21 +92,12 @@ function isReadableKey(bytes: Uint8Array, packet: Packet): boolean {
   return size !== undefined && (packet.tag === TAG.publicKey ? size === body.length : size < body.length);
 }
 
-/** Whether packets with a signature of the key at `keyAt` end exactly at `end`: then what is before them is a damaged part of it. */
-function isTailOfKey(bytes: Uint8Array, keyAt: Packet, from: number, end: number): boolean {
-  const body = publicBody(bytes, keyAt);
-  if (typeof body === "string") return true;
-  const fingerprint = fingerprintOf(body);
-  // from the back: the offsets at which packets begin that lead to the end
-  const leads = new Set([end]);
-  for (let at = end - 1; at >= Math.max(from, end - TAIL_BYTES); at--) {
-    const packet = readPacket(bytes, at);
-    if ("fault" in packet || !isKeyPart(packet.tag)) continue;
-    if (!leads.has(packet.end)) continue;
-    if (packet.tag === TAG.signature && isIssuedBy(bodyOf(bytes, packet), fingerprint)) return true;
-    leads.add(at);
-  }
-  return false;
+/** Whether what stands from `from` to `to` holds the id of the key before it, as its signatures do: then that key has a hole. */
+function isPartOfKey(bytes: Uint8Array, primary: Packet, from: number, to: number): boolean {
+  const fingerprint = primaryFingerprint(bytes.subarray(primary.start, primary.end));
+  if (fingerprint === undefined) return true;
+  const rest = Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from);
+  return rest.includes(Buffer.from(keyIdOf(fingerprint), "hex"));
 }
 
 function notAKey(found: Packet | PacketFault): string {

@@ -1,10 +1,14 @@
 // Transferable public keys (RFC 9580 10.1) as packets: what is needed of one key, and two copies of it made one.
 import { bodyOf, readPacket, TAG, writePacket, type Packet } from "./packets.ts";
-import { fingerprintOf, keyIdOf, readPublicKey } from "./public-key.ts";
+import { ALGORITHM, excessOf, fingerprintOf, keyIdOf, readPublicKey } from "./public-key.ts";
 
-/** openpgp.js checks every self-signature: a key beyond these measures would block the relay for seconds. */
+/** openpgp.js checks every self-signature: a key beyond these measures would keep the relay busy for seconds. */
 const MAX_KEY_BYTES = 256 * 1024;
 const MAX_KEY_PACKETS = 200;
+/** Of those that openpgp.js verifies in JavaScript, at up to 50 ms each. */
+const MAX_SLOW_SIGNATURES = 50;
+/** SHA-1, SHA-256, SHA-384 and SHA-512 (RFC 9580 9.5): with these openpgp.js lets WebCrypto verify RSA and ECDSA. */
+const WEB_DIGESTS: ReadonlySet<number> = new Set([2, 8, 9, 10]);
 
 export type MinimalKey = {
   /** Packets as they were, without trust packets, user attributes, third-party signatures and secret material. */
@@ -13,6 +17,11 @@ export type MinimalKey = {
   readonly fingerprint: string;
   /** Subkeys left out because nothing here can read them: "version 5", "algorithm 21". */
   readonly unreadableSubkeys: readonly string[];
+  readonly signatures: {
+    readonly count: number;
+    /** How many of them are verified in JavaScript, which takes milliseconds each. */
+    readonly slow: number;
+  };
 };
 
 export function isPrimaryKey(tag: number): boolean {
@@ -33,7 +42,10 @@ export function isKeyPart(tag: number): boolean {
   return tag === TAG.signature || tag === TAG.userId || tag === TAG.userAttribute || isSubkey(tag) || isIgnorable(tag);
 }
 
-/** The minimal form of the one key in `bytes`, public or secret. Throws when there is not exactly one whole, readable key. */
+/**
+ * The minimal form of the one key in `bytes`, public or secret. Throws when there is not exactly one whole, readable key, and when
+ * it is made to keep a reader busy. Only an error "keys of … are not supported" says that nothing else in it could matter.
+ */
 export function minimalKey(bytes: Uint8Array): MinimalKey {
   const packets = allPackets(bytes);
   const [primary] = packets;
@@ -59,7 +71,43 @@ export function minimalKey(bytes: Uint8Array): MinimalKey {
     if (typeof body === "string") unreadableSubkeys.push(body);
     else if (isWanted) parts.push(asPublic(bytes, packet, body));
   }
-  return { bytes: capped(parts), fingerprint, unreadableSubkeys };
+  const minimal = capped(parts);
+  return { bytes: minimal, fingerprint, unreadableSubkeys, signatures: countedSignatures(minimal, primaryBody) };
+}
+
+/** The fingerprint of the key that `bytes` begin with, whatever follows its first packet; undefined when it cannot be read. */
+export function primaryFingerprint(bytes: Uint8Array): string | undefined {
+  const packet = readPacket(bytes, 0);
+  if ("fault" in packet || !isPrimaryKey(packet.tag)) return undefined;
+  const body = publicBody(bytes, packet);
+  return typeof body === "string" ? undefined : fingerprintOf(body);
+}
+
+/** Throws when there are too many that are slow to verify. */
+function countedSignatures(minimal: Uint8Array, primaryBody: Uint8Array) {
+  const algorithm = primaryBody[5] ?? 0;
+  const digests = allPackets(minimal)
+    .filter(({ tag }) => tag === TAG.signature)
+    .map((packet) => digestOf(bodyOf(minimal, packet)));
+  const odd = digests.filter((digest) => !WEB_DIGESTS.has(digest));
+  // there openpgp.js falls back to a library that takes half a second for the first signature alone
+  if (algorithm === ALGORITHM.ecdsa && odd.length > 0)
+    throw new Error(`the key has an ECDSA signature over a digest that is not supported, number ${odd[0] ?? 0}`);
+  const slow = algorithm === ALGORITHM.dsa ? digests.length : algorithm <= ALGORITHM.rsaSignOnly ? odd.length : 0;
+  if (slow > MAX_SLOW_SIGNATURES) {
+    // no DSA key serves here, however few signatures it has
+    if (algorithm === ALGORITHM.dsa)
+      throw new Error(`keys of DSA with more than ${MAX_SLOW_SIGNATURES} signatures are not supported`);
+    throw new Error(
+      `the key has ${slow} signatures of its own that are slow to verify; at most ${MAX_SLOW_SIGNATURES} are read`,
+    );
+  }
+  return { count: digests.length, slow };
+}
+
+/** The hash algorithm of a signature packet's body (RFC 9580 5.2.2, 5.2.3). */
+function digestOf(signature: Uint8Array): number {
+  return (signature[0] === 3 ? signature[16] : signature[3]) ?? 0;
 }
 
 /**
@@ -116,7 +164,7 @@ function isSecret(packet: Packet): boolean {
 export function publicBody(bytes: Uint8Array, packet: Packet): Uint8Array | string {
   const body = bodyOf(bytes, packet);
   const key = readPublicKey(body);
-  if (key !== undefined) return isSecret(packet) ? body.subarray(0, key.publicSize) : body;
+  if (key !== undefined) return excessOf(key) ?? (isSecret(packet) ? body.subarray(0, key.publicSize) : body);
   const version = body[0] ?? 0;
   return version === 4 || version === 6 ? `algorithm ${body[5] ?? 0}` : `version ${version}`;
 }

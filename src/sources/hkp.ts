@@ -46,7 +46,8 @@ export function hkpKeyServer(settings: HkpSettings): KeySource<PgpKey> {
     if (answer.status === 404) return absent;
     if (answer.status !== 200) return failed(new Error(`${answerer(base)} answered ${answer.status}; ${SETTING}`));
     const read = await keysInAnswer(keyText(answer), mailbox, now());
-    return read.kind === "failed" ? failed(new Error(`${base.origin} ${read.cause.message}; ${SETTING}`)) : read;
+    if (read.kind !== "failed") return read;
+    return { ...read, cause: new Error(`${base.origin} ${read.cause.message}; ${SETTING}`) };
   };
 
   return {

@@ -1,13 +1,13 @@
 // LDAP certificates: what a directory holds for one address, as candidates: userSMIMECertificate before userCertificate (RULES R5).
 import { AndFilter, EqualityFilter, type Filter } from "ldapts";
-import { LdapFault } from "../ldap/ldap-fault.ts";
+import { LdapFault, shown } from "../ldap/ldap-fault.ts";
 import type { LdapEntry, LdapServer } from "../ldap/ldap-server.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { absent, found } from "../keys/lookup.ts";
 import { smimeKey, type SmimeKey } from "../keys/recipient-key.ts";
 import type { Answer } from "../keys/source.ts";
 import type { Certificate } from "../smime/certificate.ts";
-import { readCertificateStore } from "../smime/certificate-store.ts";
+import { readLargeCertificateStore } from "../smime/certificate-store.ts";
 
 /** Where below `baseDn` people are, and by which attribute their address is found. */
 export type CertificatePlace = {
@@ -25,6 +25,12 @@ const PLACES = [
 // OpenLDAP gives userCertificate only with the option, Active Directory both only without it
 const ATTRIBUTES = PLACES.flatMap(({ name }) => [name, `${name};binary`]);
 
+/** More values for one address are no person's. */
+const MAX_VALUES = 100;
+/** Each of them may need a certification path, in one go. */
+const MAX_CANDIDATES = 50;
+const MAX_NOTES = 20;
+
 /** All certificates of all entries that have this address. Rejects with an LdapFault. */
 export async function certificatesFor(
   place: CertificatePlace,
@@ -33,20 +39,54 @@ export async function certificatesFor(
 ): Promise<Answer<SmimeKey>> {
   const { entries, fault } = await entriesFor(place, mailbox, signal);
   const own = entries.filter((entry) => hasAddress(entry, place.mailAttribute, mailbox));
+  const count = own.reduce((sum, entry) => sum + PLACES.flatMap(({ name }) => entry.values(name)).length, 0);
+  if (count > MAX_VALUES) throw tooMuch(`${count} values of certificates for one address; at most ${MAX_VALUES}`);
   const keys = new Map<string, SmimeKey>();
-  const unreadable: string[] = [];
+  const hidden = hiddenFault(entries, place.mailAttribute);
+  const notes = hidden === undefined ? [] : [hidden.message];
   for (const entry of own) {
-    const offer = readEntry(entry, mailbox);
-    unreadable.push(...offer.unreadable);
+    const offer = await readEntry(entry, mailbox);
+    for (const note of offer.unreadable) notes.push(note);
     for (const key of offer.keys) {
       const known = keys.get(key.fingerprint);
       if (known === undefined || (known.place?.rank ?? 0) > (key.place?.rank ?? 0)) keys.set(key.fingerprint, key);
     }
   }
-  // who has no certificate here may have one where the server refers to
-  if (fault !== undefined && keys.size === 0) throw fault;
-  const noted = unreadable.length > 0 ? { setAside: unreadable } : {};
-  return keys.size === 0 ? { ...absent, ...noted } : { ...found([...keys.values()]), ...noted };
+  const candidates = judgeable([...keys.values()], mailbox);
+  // who has no certificate here may have one where the server refers to, or in an entry that cannot be told to be theirs
+  const unknown = fault ?? hidden;
+  if (unknown !== undefined && candidates.length === 0) throw unknown;
+  const noted = notes.length > 0 ? { setAside: abridged(notes) } : {};
+  return candidates.length === 0 ? { ...absent, ...noted } : { ...found(candidates), ...noted };
+}
+
+/** At most 20 notes, the last of which counts the others. */
+export function abridged(notes: readonly string[]): readonly string[] {
+  if (notes.length <= MAX_NOTES) return notes;
+  return [...notes.slice(0, MAX_NOTES - 1), `and ${notes.length - MAX_NOTES + 1} more`];
+}
+
+/** All that name the mailbox; of the others, which only show why they do not serve, so many as make up the number. */
+function judgeable(keys: readonly SmimeKey[], mailbox: Mailbox): readonly SmimeKey[] {
+  const naming = keys.filter(({ certificate }) => names(certificate, mailbox));
+  if (naming.length > MAX_CANDIDATES)
+    throw tooMuch(`${naming.length} certificates that name one address; at most ${MAX_CANDIDATES}`);
+  const others = keys.filter(({ certificate }) => !names(certificate, mailbox));
+  const spared = new Set(others.slice(MAX_CANDIDATES - naming.length));
+  return keys.filter((key) => !spared.has(key));
+}
+
+function tooMuch(what: string): LdapFault {
+  return new LdapFault("too-much", `answered with ${what} are read`, { setting: "filter", isOnlyHere: true });
+}
+
+/** Why entries that the server took for the address cannot be told to have it: it lets the attribute be searched, not read. */
+export function hiddenFault(entries: readonly LdapEntry[], attribute: string): LdapFault | undefined {
+  const [hidden] = entries.filter((entry) => entry.values(attribute).length === 0);
+  if (hidden === undefined) return undefined;
+  return new LdapFault("refused", `the server does not show ${attribute} of ${shown(hidden.dn)}`, {
+    ...{ setting: "user", isOnlyHere: true },
+  });
 }
 
 /** Entries of this server's part of the directory; `fault` tells that there are other parts. */
@@ -78,33 +118,36 @@ function isFor(address: string, mailbox: Mailbox): boolean {
   return "mailbox" in parsed && parsed.mailbox.key === mailbox.key;
 }
 
-function readEntry(entry: LdapEntry, mailbox: Mailbox) {
+async function readEntry(entry: LdapEntry, mailbox: Mailbox) {
   const unreadable: string[] = [];
-  const read = PLACES.map((place) => {
-    const certificates = entry.values(place.name).flatMap((value) => {
-      const contents = readCertificateStore(value);
-      const where = `${place.name} of ${entry.dn}`;
+  const read: { readonly place: (typeof PLACES)[number]; readonly certificates: readonly Certificate[] }[] = [];
+  for (const place of PLACES) {
+    const where = `${place.name} of ${shown(entry.dn)}`;
+    for (const value of entry.values(place.name)) {
+      const contents = await readLargeCertificateStore(value);
       if (contents.kind === "unreadable") unreadable.push(`${where}: ${contents.reason.replace(/\bfile\b/g, "value")}`);
-      else unreadable.push(...contents.faults.map((fault) => `${where}: ${fault.entry}: ${fault.reason}`));
-      return contents.kind === "store" ? contents.certificates : [];
-    });
-    return { place, certificates };
-  });
+      else for (const { entry: part, reason } of contents.faults) unreadable.push(`${where}: ${part}: ${reason}`);
+      if (contents.kind === "store") read.push({ place, certificates: contents.certificates });
+    }
+  }
   const companions = uniqueOf(read.flatMap(({ certificates }) => certificates).filter(({ isCa }) => isCa));
-  const keys = read.flatMap(({ place, certificates }) =>
-    candidatesIn(certificates, mailbox).map((certificate) => smimeKey(certificate, { place, companions })),
-  );
+  const keys = PLACES.flatMap((place) => {
+    const certificates = read.flatMap((one) => (one.place === place ? one.certificates : []));
+    return candidatesIn(certificates, mailbox).map((certificate) => smimeKey(certificate, { place, companions }));
+  });
   return { keys, unreadable };
 }
 
 /** Those that name the mailbox; when none does, all of them, so that it can be said why they do not serve. */
 function candidatesIn(certificates: readonly Certificate[], mailbox: Mailbox): readonly Certificate[] {
   const naming = certificates.filter(
-    (certificate) =>
-      certificate.addresses.some((address) => isFor(address, mailbox)) &&
-      (!certificate.isCa || isSelfIssued(certificate)),
+    (certificate) => names(certificate, mailbox) && (!certificate.isCa || isSelfIssued(certificate)),
   );
   return naming.length > 0 ? naming : certificates.filter(({ isCa }) => !isCa);
+}
+
+function names({ addresses }: Certificate, mailbox: Mailbox): boolean {
+  return addresses.some((address) => isFor(address, mailbox));
 }
 
 /** `openssl req -x509` marks the certificates of people as CAs. */

@@ -4,13 +4,17 @@ import { domainToUnicode } from "node:url";
 import { absent, failed } from "../keys/lookup.ts";
 import type { PgpKey } from "../keys/recipient-key.ts";
 import type { Answer, KeySource } from "../keys/source.ts";
-import { faultOf } from "../ldap/ldap-fault.ts";
+import { faultOf, shown } from "../ldap/ldap-fault.ts";
 import type { LdapEntry, LdapServer } from "../ldap/ldap-server.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { decodeArmor } from "../pgp/armor.ts";
+import { readPacket } from "../pgp/packets.ts";
+import { fingerprintOf } from "../pgp/public-key.ts";
+import { publicBody } from "../pgp/transferable-key.ts";
+import { abridged } from "./ldap-certificates.ts";
 import { findKeySpaces, type KeySpace } from "./ldap-key-space.ts";
 import { keysInAnswer } from "./pgp-answer.ts";
-import { withheldBy } from "./user-directory.ts";
+import { failureOf, withheldBy } from "./user-directory.ts";
 
 const SETTING = "pgp.keyServer";
 /** How long it is believed where the keys are. */
@@ -51,9 +55,11 @@ export function ldapKeyServer(parts: LdapKeyServerParts): KeySource<PgpKey> {
     withholds,
     async find(mailbox, signal) {
       if (withholds(mailbox) !== undefined) return absent;
+      let spaces: readonly KeySpace[] | undefined;
       try {
+        spaces = await keySpaces();
         const entries: LdapEntry[] = [];
-        for (const { base, schema } of await keySpaces()) {
+        for (const { base, schema } of spaces) {
           for (const address of spellingsOf(mailbox)) {
             disclosed();
             const filter = schema === "gnupg" ? gnupgFilter(address) : universalFilter(address);
@@ -64,7 +70,8 @@ export function ldapKeyServer(parts: LdapKeyServerParts): KeySource<PgpKey> {
       } catch (cause) {
         // it may have moved
         known = undefined;
-        return failed(settingOf(cause));
+        // what is amiss where the keys are is amiss for every address
+        return spaces === undefined ? failed(settingOf(cause)) : failureOf(cause, settingOf(cause));
       }
     },
     async probe(signal) {
@@ -111,36 +118,75 @@ function universalFilter(address: string): Filter {
   return new SubstringFilter({ attribute: "pgpUserID", any: [`<${address}>`] });
 }
 
+/** A value that holds no whole key; `id` is the fingerprint of the key that it begins with. */
+type Fault = { readonly reason: string; readonly id?: string | undefined };
+
 /** Each key once: PGP.com gives one entry for each User ID. A value that cannot be read never hides its neighbours. */
 async function keysIn(entries: readonly LdapEntry[], mailbox: Mailbox, now: number): Promise<Answer<PgpKey>> {
-  const gone = entries.filter(isGone).map(({ dn }) => `${dn} is marked as revoked or disabled`);
+  const gone = entries.filter(isGone).map(({ dn }) => `${shown(dn)} is marked as revoked or disabled`);
+  const hidden: Fault[] = [];
   const values = new Map<string, string>();
-  for (const entry of entries.filter((one) => !isGone(one)))
-    for (const attribute of ["pgpKey", "pgpKeyV2"])
-      for (const value of entry.values(attribute)) values.set(value.toString("latin1"), `${attribute} of ${entry.dn}`);
+  for (const entry of entries.filter((one) => !isGone(one))) {
+    const own = ["pgpKey", "pgpKeyV2"].map((name) => ({ name, values: entry.values(name) }));
+    if (own.every((one) => one.values.length === 0))
+      hidden.push({ reason: `the server shows no key of ${shown(entry.dn)}; see ${SETTING}.user` });
+    for (const one of own)
+      for (const value of one.values) values.set(value.toString("latin1"), `${one.name} of ${shown(entry.dn)}`);
+  }
   if (values.size > MAX_VALUES)
-    return failed(new Error(`answered with ${values.size} keys; at most ${MAX_VALUES} are read; see ${SETTING}.url`));
+    return onlyHere(`answered with ${values.size} keys; at most ${MAX_VALUES} are read; see ${SETTING}.url`);
   const { armored, faults } = sorted(values);
   const answer =
     armored.length === 0 ? absent : await keysInAnswer(Buffer.from(armored.join("\n"), "latin1"), mailbox, now);
+  const unread = [...faults, ...hidden];
   // the only key there is, and it cannot be read: that is not to have none
-  if (answer.kind === "absent" && faults[0] !== undefined) return failed(new Error(faults[0]));
-  const setAside = [...gone, ...faults, ...("setAside" in answer ? (answer.setAside ?? []) : [])];
+  if (answer.kind === "absent" && unread[0] !== undefined) return onlyHere(unread[0].reason);
+  if (answer.kind === "found") {
+    // what is missing of a key may be that it is revoked
+    const ids = new Set<string | undefined>(answer.value.map(({ fingerprint }) => fingerprint));
+    const copy = faults.find(({ id }) => id !== undefined && ids.has(id));
+    if (copy !== undefined) return onlyHere(copy.reason);
+  }
+  const inAnswer = "setAside" in answer ? (answer.setAside ?? []) : [];
+  const setAside = abridged([...gone, ...unread.map(({ reason }) => reason), ...inAnswer]);
   return setAside.length > 0 ? { ...answer, setAside } : answer;
 }
 
-/** Armored texts by whether keys are in them; `faults` say where and what the others are. */
+function onlyHere(reason: string): Answer<PgpKey> {
+  return { ...failed(new Error(reason)), isOnlyHere: true };
+}
+
+/** Armored texts by whether whole keys are in them; `faults` say where and what the others are. */
 function sorted(values: ReadonlyMap<string, string>) {
   const armored: string[] = [];
-  const faults: string[] = [];
+  const faults: Fault[] = [];
   for (const [text, where] of values) {
-    const decoded = decodeArmor(text);
-    const isKey = decoded.blocks.some(({ type }) => type === "PUBLIC KEY BLOCK");
-    const reason = decoded.faults[0]?.reason ?? (isKey ? undefined : "it is no OpenPGP key");
+    const { blocks, faults: damage } = decodeArmor(text);
+    const keys = blocks.filter(({ type }) => type === "PUBLIC KEY BLOCK").map(({ bytes }) => bytes);
+    const cut = damage[0]?.bytes ?? keys.find(isCutOff);
+    const reason =
+      damage[0]?.reason ??
+      (cut !== undefined ? "it is a key that is cut off" : keys.length === 0 ? "it is no OpenPGP key" : undefined);
     if (reason === undefined) armored.push(text);
-    else faults.push(`${where}: ${reason}`);
+    else faults.push({ reason: `${where}: ${reason}`, id: cut && primaryOf(cut) });
   }
   return { armored, faults };
+}
+
+/** Whether the last packet goes on beyond the end. */
+function isCutOff(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length;) {
+    const packet = readPacket(bytes, at);
+    if ("fault" in packet) return packet.fault === "truncated";
+    at = packet.end;
+  }
+  return false;
+}
+
+function primaryOf(bytes: Uint8Array): string | undefined {
+  const primary = readPacket(bytes, 0);
+  const body = "fault" in primary ? "" : publicBody(bytes, primary);
+  return typeof body === "string" ? undefined : fingerprintOf(body);
 }
 
 function isGone(entry: LdapEntry): boolean {

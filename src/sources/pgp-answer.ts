@@ -7,11 +7,13 @@ import { decodeArmor } from "../pgp/armor.ts";
 import { addressIn, type PgpCertificate } from "../pgp/certificate.ts";
 import { readKeyring } from "../pgp/keyring.ts";
 import { bodyOf, readPacket, TAG } from "../pgp/packets.ts";
-import { fingerprintOf } from "../pgp/public-key.ts";
 import { splitRing } from "../pgp/ring.ts";
-import { publicBody } from "../pgp/transferable-key.ts";
+import { minimalKey, primaryFingerprint } from "../pgp/transferable-key.ts";
 
 const MAX_KEYS = 50;
+/** Of all keys that name the mailbox together: each is verified, which takes up to 5 ms, and up to 50 ms for a slow one. */
+const MAX_SIGNATURES = 1_000;
+const MAX_SLOW_SIGNATURES = 100;
 
 /** A stretch of the answer that is one key by its packets; `names`: a User ID of the mailbox stands in it, verified or not. */
 type Part = { readonly bytes: Uint8Array; readonly isSecret: boolean; readonly id: string; readonly names: boolean };
@@ -19,22 +21,30 @@ type Part = { readonly bytes: Uint8Array; readonly isSecret: boolean; readonly i
 /**
  * Reads armored or binary keys. Kept are those with a verified User ID of `mailbox`, and revoked and expired ones that had one:
  * the chain says why they do not serve. Secret keys are not used. `failed` when the answer is no key or was cut off, when more
- * than 50 keys name the mailbox, and when what may be the mailbox's only key cannot be read. Never throws.
+ * than 50 keys name the mailbox or have too many signatures, when what may be the mailbox's only key cannot be read, and when one
+ * copy of its key can be read and another, perhaps with a revocation, cannot. All but what is no OpenPGP at all is said to be so
+ * only here. Never throws.
  */
 export async function keysInAnswer(body: Buffer, mailbox: Mailbox, now: number): Promise<Answer<PgpKey>> {
   const binary = binaryOf(body);
-  if (typeof binary === "string") return instead(binary);
+  if (typeof binary === "string") return onlyHere(`${binary} instead of a key`);
   const { parts, damaged } = partsOf(binary, mailbox);
   const publicParts = parts.filter((part) => !part.isSecret);
-  if (publicParts.length === 0) return instead(parts.length > 0 ? "a secret key" : whatItIs(body));
+  if (parts.length === 0) return failed(new Error(`answered with ${whatItIs(body)} instead of a key`));
+  if (publicParts.length === 0) return onlyHere("a secret key instead of a key");
   // copies of one key count together: a revocation may stand in the one that has lost its User IDs
   const named = new Set(publicParts.filter((part) => part.names).map((part) => part.id));
   const own = publicParts.filter((part) => named.has(part.id));
-  if (own.length > MAX_KEYS) return failed(new Error(`answered with ${own.length} keys; at most ${MAX_KEYS} are read`));
+  if (own.length > MAX_KEYS) return onlyHere(`${own.length} keys; at most ${MAX_KEYS} are read`);
+  const excess = excessIn(own);
+  if (excess !== undefined) return onlyHere(excess);
   const ring = own.length === 0 ? undefined : await readKeyring(Buffer.concat(own.map(({ bytes }) => bytes)), now);
   if (ring?.kind === "unreadable") return unknown(ring.reason);
   const keys = ring?.certificates.filter((certificate) => isFor(certificate, mailbox)) ?? [];
   const faults = ring?.faults.map(({ reason }) => reason) ?? [];
+  const isCopy = ({ id }: { id: string | undefined }) => id !== undefined && named.has(id);
+  const torn = damaged.find(isCopy)?.reason ?? ring?.faults.find(isDoubt)?.reason;
+  if (torn !== undefined) return unknown(torn);
   const lost = damaged.filter(({ bytes }) => mayName(bytes, mailbox)).map(({ reason }) => reason);
   const open = [...lost, ...faults.filter((reason) => !isSettled(reason))];
   if (keys.length === 0 && open[0] !== undefined) return unknown(open[0]);
@@ -44,9 +54,32 @@ export async function keysInAnswer(body: Buffer, mailbox: Mailbox, now: number):
   return setAside.length > 0 ? { ...answer, setAside } : answer;
 }
 
+/** What cannot be read of a key of which another copy can: there may be the revocation. */
+function isDoubt({ reason, droppedKey }: { reason: string; droppedKey?: string }): boolean {
+  return droppedKey !== undefined && !isSettled(reason);
+}
+
+/** What is too much of signatures that keys have of their own; a key that is none is told of later. */
+function excessIn(own: readonly Part[]): string | undefined {
+  let count = 0;
+  let slow = 0;
+  for (const { bytes } of own) {
+    try {
+      const { signatures } = minimalKey(bytes);
+      count += signatures.count;
+      slow += signatures.slow;
+    } catch {
+      continue;
+    }
+  }
+  if (count > MAX_SIGNATURES) return `keys with ${count} signatures of their own; at most ${MAX_SIGNATURES} are read`;
+  if (slow <= MAX_SLOW_SIGNATURES) return undefined;
+  return `keys with ${slow} signatures that are slow to verify; at most ${MAX_SLOW_SIGNATURES} are read`;
+}
+
 /** Reasons that say all there is to know: such a key serves nobody here, whatever else is in it. */
 function isSettled(reason: string): boolean {
-  return /^keys of (?:version|algorithm) \d+ are not supported$|^no User ID of key [0-9a-f]+ has a valid/.test(reason);
+  return /^keys of [A-Za-z0-9 ]+ are not supported$|^no User ID of key [0-9a-f]+ has a valid/.test(reason);
 }
 
 /** Revoked and expired certificates have no valid User ID left; that one named the mailbox is known from its packets. */
@@ -85,18 +118,17 @@ function isCutOff(bytes: Uint8Array): boolean {
 
 function partsOf(bytes: Uint8Array, mailbox: Mailbox) {
   const parts: Part[] = [];
-  const damaged: { bytes: Uint8Array; reason: string }[] = [];
+  const damaged: { bytes: Uint8Array; reason: string; id: string | undefined }[] = [];
   for (const part of splitRing(bytes)) {
     const own = bytes.subarray(part.start, part.end);
     if (part.kind === "key") parts.push(partOf(own, mailbox));
-    else damaged.push({ bytes: own, reason: part.reason });
+    else damaged.push({ bytes: own, reason: part.reason, id: primaryFingerprint(own) });
   }
   return { parts, damaged };
 }
 
 function partOf(bytes: Uint8Array, mailbox: Mailbox): Part {
   const primary = readPacket(bytes, 0);
-  const body = "fault" in primary ? "" : publicBody(bytes, primary);
   let names = false;
   for (let at = 0; at < bytes.length && !names;) {
     const packet = readPacket(bytes, at);
@@ -107,7 +139,7 @@ function partOf(bytes: Uint8Array, mailbox: Mailbox): Part {
   return {
     bytes,
     isSecret: primary.tag === TAG.secretKey,
-    id: typeof body === "string" ? Buffer.from(bytes).toString("latin1") : fingerprintOf(body),
+    id: primaryFingerprint(bytes) ?? Buffer.from(bytes).toString("latin1"),
     names,
   };
 }
@@ -119,12 +151,13 @@ function mayName(bytes: Uint8Array, mailbox: Mailbox): boolean {
   return textOf(bytes).toLowerCase().includes(`${mailbox.local.toLowerCase()}@`);
 }
 
-function instead(what: string) {
-  return failed(new Error(`answered with ${what} instead of a key`));
+/** Others may be asked for: the server answered, with something of which this mailbox alone has the harm. */
+function onlyHere(what: string): Answer<PgpKey> {
+  return { ...failed(new Error(`answered with ${what}`)), isOnlyHere: true };
 }
 
-function unknown(reason: string) {
-  return failed(new Error(`answered with a key that cannot be read: ${reason}`));
+function unknown(reason: string): Answer<PgpKey> {
+  return onlyHere(`a key that cannot be read: ${reason}`);
 }
 
 function whatItIs(body: Buffer): string {

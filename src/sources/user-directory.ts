@@ -2,13 +2,13 @@
 import { EqualityFilter, PresenceFilter, AndFilter, type Filter } from "ldapts";
 import { asError } from "../as-error.ts";
 import { absent, failed } from "../keys/lookup.ts";
-import type { SmimeKey } from "../keys/recipient-key.ts";
-import type { KeySource, Probe } from "../keys/source.ts";
+import type { RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
+import type { Answer, KeySource, Probe } from "../keys/source.ts";
 import { faultOf, LdapFault } from "../ldap/ldap-fault.ts";
 import { parseLdapFilter } from "../ldap/ldap-filter.ts";
 import type { LdapServer } from "../ldap/ldap-server.ts";
 import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
-import { certificatesFor, type CertificatePlace } from "./ldap-certificates.ts";
+import { certificatesFor, hiddenFault, type CertificatePlace } from "./ldap-certificates.ts";
 
 export type DirectoryParts = {
   readonly server: LdapServer;
@@ -53,7 +53,7 @@ export function certificateSource(
         disclosed();
         return await certificatesFor(place, mailbox, signal);
       } catch (cause) {
-        return failed(faultOf(cause, settingName, names));
+        return failureOf(cause, faultOf(cause, settingName, names));
       }
     },
     async probe(signal) {
@@ -64,6 +64,11 @@ export function certificateSource(
       }
     },
   };
+}
+
+/** The answer to a look-up that rejected with `cause`, said as `fault`; of one that lies in this address only, it says so. */
+export function failureOf<K extends RecipientKey>(cause: unknown, fault: Error): Answer<K> {
+  return cause instanceof LdapFault && cause.isOnlyHere ? { ...failed(fault), isOnlyHere: true } : failed(fault);
 }
 
 /** Why `mailbox` is not asked for; undefined when `onlyDomains` lets it. */
@@ -82,7 +87,7 @@ export function filterOf(text: string, setting: string): Filter {
 async function probeOf(place: CertificatePlace, settingName: string, signal: AbortSignal): Promise<Probe> {
   const { server, baseDn, filter, mailAttribute } = place;
   const ask = (scope: "base" | "sub", asked: Filter, atMost = 1) =>
-    server.search({ base: baseDn, scope, filter: asked, attributes: ["1.1"], atMost }, signal);
+    server.search({ base: baseDn, scope, filter: asked, attributes: [mailAttribute], atMost }, signal);
   const within = (own: Filter) => (filter === undefined ? own : new AndFilter({ filters: [filter, own] }));
 
   // fails when the base does not exist
@@ -94,6 +99,8 @@ async function probeOf(place: CertificatePlace, settingName: string, signal: Abo
       ok: false,
       detail: `${server.access}; no entry below ${baseDn} matches ${someone.toString()}; see ${settingName}`,
     };
+  const hidden = hiddenFault(match, mailAttribute);
+  if (hidden !== undefined) throw hidden;
   // a look-up that finds nobody: here shows that the server refers elsewhere for a part of the base
   await ask("sub", within(new EqualityFilter({ attribute: mailAttribute, value: NOBODY })));
   return { ok: true, detail: `${server.access}; the filter matches users below ${baseDn}` };

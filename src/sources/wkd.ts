@@ -33,7 +33,7 @@ export function webKeyDirectory({ get, onlyDomains, disclosed, now }: WkdSetting
     if (status === 404) return absent;
     if (status !== 200) return failed(new Error(`${url.hostname} answered ${status}`));
     const read = await keysInAnswer(body, mailbox, now());
-    return read.kind === "failed" ? failed(new Error(`${url.hostname} ${read.cause.message}`)) : read;
+    return read.kind === "failed" ? { ...read, cause: new Error(`${url.hostname} ${read.cause.message}`) } : read;
   };
 
   return {

@@ -109,8 +109,8 @@ export type QueueEntry = {
 export type Spool = {
   /** Begins a message; refuses with SpoolFull when the storage is full or a limit is reached (the client gets 452 4.3.1). */
   receive(): Receiving;
-  /** The next due message that is not leased, oldest due first; null when there is none. */
-  lease(now: number, leaseForMs: number): Promise<Leased | null>;
+  /** The next due message of a route (of either, without one) that is not leased, oldest due first; null when there is none. */
+  lease(now: number, leaseForMs: number, route?: Route): Promise<Leased | null>;
   /** Keeps a lease that takes long; false when it ran out and the message was leased again or finished meanwhile. */
   renew(lease: Lease, leaseUntil: number): Promise<boolean>;
   /**
@@ -122,8 +122,8 @@ export type Spool = {
   settle(lease: Lease, outcomes: readonly RecipientOutcome[], notices: readonly Notice[]): Promise<Settled>;
   /** Gives a lease back unchanged, due again at once: for shutdown. */
   release(lease: Lease): Promise<void>;
-  /** When the next recipient is due: epoch ms, or undefined when nothing waits. */
-  nextDueAt(): Promise<number | undefined>;
+  /** When the next recipient of a route is due: epoch ms, or undefined when nothing waits. */
+  nextDueAt(route?: Route): Promise<number | undefined>;
   /** Makes held recipients due now: all, or those with this address key. Returns how many. */
   wakeHeld(now: number, addressKeys?: readonly string[]): Promise<number>;
   /** Recipients that wait, and when the oldest message of theirs was accepted. */

@@ -3,8 +3,10 @@ import type { Database } from "./database.ts";
 
 /** What may have changed: the personal keys of one address, or what a source is remembered to have answered. */
 export type News =
-  | { readonly what: "key.uploaded" | "key.removed"; readonly address: string }
+  | { readonly what: PersonalNews; readonly address: string }
   | { readonly what: "cache.expired"; readonly source: string };
+
+type PersonalNews = "key.uploaded" | "key.removed" | "harvest.learned" | "harvest.ignored";
 
 export type Change = News & { readonly id: number };
 
@@ -26,7 +28,7 @@ export function sqlChanges({ sql }: Database, now: () => number): Changes {
       const rows = await sql.selectFrom("changes").selectAll().where("id", ">", id).orderBy("id").execute();
       return rows.flatMap(({ id, what, address, source }): Change[] => {
         if (what === "cache.expired") return source === null ? [] : [{ id, what, source }];
-        return address === null ? [] : [{ id, what: what as "key.uploaded" | "key.removed", address }];
+        return address === null ? [] : [{ id, what: what as PersonalNews, address }];
       });
     },
     async latest() {

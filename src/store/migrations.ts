@@ -7,6 +7,7 @@ import type { Tables } from "./tables.ts";
 const MIGRATIONS: Record<string, Migration> = {
   "0001": { up: (db) => run(FIRST, db) },
   "0002": { up: (db) => run(CACHE, db) },
+  "0003": { up: (db) => run(HARVEST, db) },
 };
 
 async function run(statements: readonly string[], db: Kysely<unknown>): Promise<void> {
@@ -44,6 +45,25 @@ const CACHE = [
      epoch INTEGER NOT NULL, asked_at INTEGER NOT NULL, until INTEGER NOT NULL, keys BLOB) STRICT`,
   "CREATE UNIQUE INDEX cached_keys_address ON cached_keys (address_key, source, kind, settings)",
   "CREATE INDEX cached_keys_until ON cached_keys (until)",
+];
+
+const HARVEST = [
+  // each route is leased for itself: an upstream that is down must not hold up incoming mail
+  "DROP INDEX messages_due",
+  "CREATE INDEX messages_due ON messages (route, due_at, seq) WHERE due_at IS NOT NULL",
+  "ALTER TABLE personal_keys ADD COLUMN signed_at INTEGER",
+  // companions and what the owner's program announced, as JSON
+  "ALTER TABLE personal_keys ADD COLUMN extras BLOB",
+  `CREATE TABLE harvested_keys (id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, address_key TEXT NOT NULL,
+     address TEXT NOT NULL, domain TEXT NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL, bytes BLOB NOT NULL, extras BLOB,
+     signed_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, evidence TEXT NOT NULL,
+     token_digest TEXT) STRICT`,
+  "CREATE UNIQUE INDEX harvested_keys_key ON harvested_keys (address_key, kind, fingerprint)",
+  "CREATE INDEX harvested_keys_domain ON harvested_keys (domain)",
+  "CREATE INDEX harvested_keys_expires ON harvested_keys (expires_at)",
+  "CREATE TABLE seen_users (address_key TEXT PRIMARY KEY, seen_at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+  // how often a message was begun to be harvested: one that kills the process is passed on without
+  "CREATE TABLE harvest_tries (id TEXT PRIMARY KEY, tries INTEGER NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
 /** Brings the schema up to date. Throws when the database was written by a newer version. */

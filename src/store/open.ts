@@ -5,12 +5,16 @@ import type { KeyCache } from "../keys/key-cache.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
 import { isKeyOf, keyCheckValue, loadSecretKey, readSecretKey } from "../spool/secret-key.ts";
 import type { Spool } from "../spool/spool.ts";
+import type { SeenUsers } from "../users/seen.ts";
 import { Bodies } from "./bodies.ts";
 import { sqlKeyCache } from "./cached-keys.ts";
 import { sqlChanges, type Changes } from "./changes.ts";
 import { closeDatabase, openDatabase, type Database } from "./database.ts";
+import { sqlHarvestedKeys, type SqlHarvestedKeys } from "./harvested-keys.ts";
+import { sqlHarvestTries, type HarvestTries } from "./harvest-tries.ts";
 import { migrate } from "./migrations.ts";
 import { sqlPersonalKeys } from "./personal-keys.ts";
+import { sqlSeenUsers } from "./seen-users.ts";
 import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
 
@@ -26,6 +30,9 @@ export type Store = {
   readonly personalKeys: PersonalKeys;
   readonly changes: Changes;
   readonly cache: KeyCache;
+  readonly harvested: SqlHarvestedKeys;
+  readonly seen: SeenUsers;
+  readonly harvestTries: HarvestTries;
   /** For the one process that serves: loads the secret key and removes what a crash has left. Returns how many orphans. */
   recover(): Promise<number>;
   /** Forgets finished messages and old notes; call it now and then. */
@@ -63,6 +70,9 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   return {
     spool,
     cache,
+    harvested: sqlHarvestedKeys(database, now),
+    seen: sqlSeenUsers(memory),
+    harvestTries: sqlHarvestTries(memory),
     personalKeys: sqlPersonalKeys(database, now),
     changes: sqlChanges(database, now),
     async recover() {
@@ -87,6 +97,10 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
         .where("at", "<", now() - DAY_MS)
         .execute();
       await cache.prune(now());
+      await sql
+        .deleteFrom("harvest_tries")
+        .where("at", "<", now() - KEEP_FINISHED_MS)
+        .execute();
     },
     async checkKey() {
       const key = await readSecretKey(settings.secretKeyFile);

@@ -2,7 +2,7 @@
 import type { PersonalKey, PersonalKeys } from "../keys/personal-keys.ts";
 import type { KeyKind, KeyOrigin } from "../keys/recipient-key.ts";
 import type { Database } from "./database.ts";
-import { keyBytes, readKey } from "./key-bytes.ts";
+import { keyBytes, keyExtras, readKey } from "./key-bytes.ts";
 import type { Tables } from "./tables.ts";
 
 type Row = Tables["personal_keys"];
@@ -11,12 +11,23 @@ type Row = Tables["personal_keys"];
 export function sqlPersonalKeys({ sql, sqlite }: Database, now: () => number): PersonalKeys {
   // asked for each recipient of each mail, several times: compiling the query would cost more than running it
   const own = sqlite.prepare("SELECT * FROM personal_keys WHERE address_key = ? AND kind = ? AND origin = ?");
+  const learnOne = sqlite.prepare(
+    `INSERT INTO personal_keys (address_key, kind, fingerprint, address, origin, bytes, added_at, signed_at, extras)
+     VALUES (?1, ?2, ?3, ?4, 'incoming', ?5, ?6, ?7, ?8)
+     ON CONFLICT DO UPDATE SET bytes = ?5, signed_at = max(coalesce(signed_at, 0), ?7), extras = ?8 WHERE origin = 'incoming'`,
+  );
+  const forgetOthers = sqlite.prepare(
+    "DELETE FROM personal_keys WHERE address_key = ? AND kind = ? AND origin = 'incoming' AND fingerprint <> ?",
+  );
   const parsed = async (rows: readonly Row[]): Promise<PersonalKey[]> => {
     const keys: PersonalKey[] = [];
     for (const row of rows) {
-      const key = await readKey(row.kind as KeyKind, row.bytes, now()).catch(() => undefined);
+      const key = await readKey(row.kind as KeyKind, row.bytes, now(), row.extras).catch(() => undefined);
       if (key !== undefined)
-        keys.push({ address: row.address, key, origin: row.origin as KeyOrigin, addedAt: row.added_at });
+        keys.push({
+          ...{ address: row.address, key, origin: row.origin as KeyOrigin, addedAt: row.added_at },
+          ...(row.signed_at === null ? {} : { signedAt: row.signed_at }),
+        });
     }
     return keys;
   };
@@ -31,12 +42,28 @@ export function sqlPersonalKeys({ sql, sqlite }: Database, now: () => number): P
     },
     list: async () => parsed(await sql.selectFrom("personal_keys").selectAll().orderBy("address_key").execute()),
     async add(mailbox, key, origin, at) {
-      const fields = { address: mailbox.address, origin, bytes: keyBytes(key), added_at: at };
+      const fields = { address: mailbox.address, origin, bytes: keyBytes(key), added_at: at, extras: keyExtras(key) };
       await sql
         .insertInto("personal_keys")
-        .values({ address_key: mailbox.key, kind: key.kind, fingerprint: key.fingerprint, ...fields })
+        .values({ address_key: mailbox.key, kind: key.kind, fingerprint: key.fingerprint, signed_at: null, ...fields })
         .onConflict((conflict) => conflict.columns(["address_key", "kind", "fingerprint"]).doUpdateSet(fields))
         .execute();
+    },
+    // eslint-disable-next-line @typescript-eslint/require-await -- one transaction that never waits
+    async learn(mailbox, key, signedAt, at) {
+      const { kind, fingerprint } = key;
+      sqlite.exec("BEGIN IMMEDIATE");
+      try {
+        const { changes } = learnOne.run(
+          ...[mailbox.key, kind, fingerprint, mailbox.address, keyBytes(key), at, signedAt, keyExtras(key)],
+        );
+        if (changes > 0) forgetOthers.run(mailbox.key, kind, fingerprint);
+        sqlite.exec("COMMIT");
+        return changes > 0;
+      } catch (cause) {
+        if (sqlite.isTransaction) sqlite.exec("ROLLBACK");
+        throw cause;
+      }
     },
     async remove(mailbox, fingerprint) {
       let query = sql.deleteFrom("personal_keys").where("address_key", "=", mailbox.key);

@@ -1,6 +1,6 @@
 // Spool rows: the spool's hot statements, prepared once on node:sqlite; Kysely's compiling would cost more than the rows.
 import type { DatabaseSync } from "node:sqlite";
-import type { Notice, RecipientOutcome, SpooledEnvelope } from "../spool/spool.ts";
+import type { Notice, RecipientOutcome, Route, SpooledEnvelope } from "../spool/spool.ts";
 import type { MessageRow, RecipientRow } from "./tables.ts";
 
 export type StoredMessage = MessageRow & { readonly seq: number };
@@ -43,7 +43,7 @@ export function spoolRows(sqlite: DatabaseSync) {
   const setDue = sqlite.prepare("UPDATE messages SET due_at = ?2, finished_at = ?3 WHERE seq = ?1");
   const deleteBody = sqlite.prepare("DELETE FROM bodies WHERE seq = ?");
   const nextMessages = sqlite.prepare(
-    "SELECT seq, due_at FROM messages WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT ?",
+    "SELECT seq, due_at FROM messages WHERE route = ? AND due_at IS NOT NULL ORDER BY due_at, seq LIMIT ?",
   );
   const recipientsOf = sqlite.prepare("SELECT * FROM recipients WHERE seq = ? ORDER BY idx");
   const bodyOf = sqlite.prepare("SELECT sealed FROM bodies WHERE seq = ?");
@@ -98,8 +98,9 @@ export function spoolRows(sqlite: DatabaseSync) {
     /** Makes held recipients of one message due now, all or those with this address key; returns how many. */
     wake: (seq: number, now: number, addressKey?: string): number =>
       Number((addressKey === undefined ? wakeAll.run(seq, now) : wakeKey.run(seq, now, addressKey)).changes),
-    /** The first messages in order of their due time, whether that has come or not. */
-    next: (limit: number) => nextMessages.all(limit) as unknown as { seq: number; due_at: number }[],
+    /** The first messages of a route in order of their due time, whether that has come or not. */
+    next: (route: Route, limit: number) =>
+      nextMessages.all(route, limit) as unknown as { seq: number; due_at: number }[],
     messageAt: (seq: number) => bySeq.get(seq) as StoredMessage | undefined,
     recipients: (seq: number) => recipientsOf.all(seq) as unknown as RecipientRow[],
     body: (seq: number) => (bodyOf.get(seq) as { sealed: Uint8Array } | undefined)?.sealed,

@@ -108,9 +108,9 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       return receiving;
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- other engines wait here
-    async lease(at, leaseForMs) {
+    async lease(at, leaseForMs, route) {
       leases.endExpired(at);
-      const first = firstFree();
+      const first = firstFree(route);
       const stored = first === undefined || first.due_at > at ? undefined : rows.messageAt(first.seq);
       if (stored === undefined) return null;
       return leased(stored, leases.take(stored.id, stored.seq, at + leaseForMs), at);
@@ -141,8 +141,8 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       if (held !== undefined) leases.end(held);
       return Promise.resolve();
     },
-    nextDueAt: () => {
-      const times = [firstFree()?.due_at, leases.nextEnd()].filter((time) => time !== undefined);
+    nextDueAt: (route) => {
+      const times = [firstFree(route)?.due_at, leases.nextEnd()].filter((time) => time !== undefined);
       return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
     },
     wakeHeld(at, addressKeys) {
@@ -156,8 +156,10 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   };
 
   /** Leased messages stay where they are in the index: at most so many stand before the next free one. */
-  function firstFree() {
-    return rows.next(leases.size + 1).find((one) => !leases.has(one.seq));
+  function firstFree(route?: Route) {
+    const routes: readonly Route[] = route === undefined ? ["outbound", "inbound"] : [route];
+    const first = routes.flatMap((one) => rows.next(one, leases.size + 1).find(({ seq }) => !leases.has(seq)) ?? []);
+    return first.sort((a, b) => a.due_at - b.due_at || a.seq - b.seq)[0];
   }
 
   function leased(stored: StoredMessage, held: HeldLease, at: number): Leased {

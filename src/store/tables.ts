@@ -15,7 +15,28 @@ export type Tables = {
     origin: string;
     bytes: Uint8Array;
     added_at: number;
+    signed_at: number | null;
+    /** What came along with a certificate, JSON. */
+    extras: Uint8Array | null;
   };
+  harvested_keys: {
+    id: Generated<number>;
+    state: string;
+    address_key: string;
+    address: string;
+    domain: string;
+    kind: string;
+    fingerprint: string;
+    bytes: Uint8Array;
+    extras: Uint8Array | null;
+    signed_at: number;
+    seen_at: number;
+    expires_at: number;
+    evidence: string;
+    token_digest: string | null;
+  };
+  seen_users: { address_key: string; seen_at: number };
+  harvest_tries: { id: string; tries: number; at: number };
   changes: { id: Generated<number>; what: string; address: string | null; source: string | null; at: number };
   cache_epochs: { source: string; epoch: number };
   cached_keys: {

@@ -1,6 +1,7 @@
 // HTTP: liveness, readiness, and in a server of its own the metrics.
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Registry } from "prom-client";
+import { addConfirmation } from "./confirm.ts";
 
 /** What /readyz looks at. `isReady` decides between 200 and 503, the rest is told beside it. */
 export type Readiness = {
@@ -16,9 +17,17 @@ export type HttpPlace = { readonly host: string; readonly port: number };
 /** A running server; `port` is the real one when 0 was asked for. */
 export type HttpServer = { readonly port: number; close(): Promise<void> };
 
-/** GET /livez, /readyz. Throws when the address is taken, naming the setting. */
-export async function openWeb(place: HttpPlace, readiness: () => Promise<Readiness>): Promise<HttpServer> {
+/** What the pages ask the rest of the house. */
+export type WebParts = {
+  readonly readiness: () => Promise<Readiness>;
+  /** Takes the key that this token was made for; false when there is none such, or no more. */
+  readonly confirm: (token: string) => Promise<boolean>;
+};
+
+/** GET /livez, /readyz, /confirm/TOKEN. Throws when the address is taken, naming the setting. */
+export async function openWeb(place: HttpPlace, { readiness, confirm }: WebParts): Promise<HttpServer> {
   const server = Fastify({ logger: false, bodyLimit: 65_536, forceCloseConnections: true });
+  addConfirmation(server, confirm);
   server.get("/livez", (_request, reply) => reply.send({ status: "ok" }));
   server.get("/readyz", async (_request, reply) => {
     const state = await readiness();

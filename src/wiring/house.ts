@@ -1,13 +1,11 @@
 // Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
-import type { KeyParts } from "./keys.ts";
+import type { Delivery } from "./delivery.ts";
 import type { Clock } from "../clock.ts";
-import type { Runner } from "../delivery/runner.ts";
 import { notAfter } from "../keys/fitness.ts";
 import type { Log } from "../log.ts";
 import { mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import type { SourceHealth } from "../outbound/source-health.ts";
-import type { Sender } from "../smtp/sender.ts";
 import type { Store } from "../store/open.ts";
 import type { Readiness } from "../web/server.ts";
 
@@ -15,16 +13,14 @@ const HOUSEKEEPING_MS = 1_000;
 /** In rounds of housekeeping. */
 const STORE_CHECK_EVERY = 2;
 const LISTS_EVERY = 60;
+const PROMOTE_EVERY = 120;
 const PRUNE_EVERY = 600;
 const EXPIRING_DAYS = [7, 30];
-
-/** The parts in use now; a reload replaces them. */
-type InUse = KeyParts & { readonly sender: Sender; readonly runner: Runner };
 
 /** Notices changed key stores and what other processes did, and lets held mail look for its key again. */
 export async function keepHouse(
   store: Store,
-  current: () => InUse,
+  current: () => Delivery,
   { log, clock }: { readonly log: Log; readonly clock: Clock },
   signal: AbortSignal,
 ): Promise<void> {
@@ -33,7 +29,7 @@ export async function keepHouse(
     await clock.sleep(HOUSEKEEPING_MS, signal);
     if (signal.aborted) return;
     try {
-      const { sources, trust, runner } = current();
+      const { sources, trust, runners, harvest } = current();
       const changes = await store.changes.since(lastChange);
       lastChange = changes.at(-1)?.id ?? lastChange;
       const changed = changes.flatMap((news) => ("address" in news ? [mailbox(news.address)] : []));
@@ -53,7 +49,8 @@ export async function keepHouse(
         const isChanged = refreshed.includes(true);
         if (isChanged) await store.spool.wakeHeld(clock.now());
       }
-      if (changes.length > 0) runner.wake();
+      if (changes.length > 0) runners.outbound.wake();
+      if (tick % PROMOTE_EVERY === 0) void harvest.promoteKnown(signal);
       if (tick % LISTS_EVERY === 0) void trust.lists?.refresh(signal);
       if (tick % PRUNE_EVERY === 0) await store.prune();
     } catch (cause) {
@@ -65,9 +62,9 @@ export async function keepHouse(
 /** What /readyz says. */
 export async function readiness(
   store: Store,
-  { sources, sender }: InUse,
+  { sources, sender }: Delivery,
   health: SourceHealth,
-  isListening: boolean,
+  listeners: Readonly<Record<string, boolean>>,
 ): Promise<Readiness> {
   const written = await store.checkWritable().then(
     () => ({ ok: true, detail: "writable" }),
@@ -80,9 +77,9 @@ export async function readiness(
     return [[`keystore (${kind})`, { ok: fault === undefined, detail: fault?.message ?? "readable" }] as const];
   });
   return {
-    isReady: written.ok && isListening,
+    isReady: written.ok && Object.values(listeners).every(Boolean),
     store: written,
-    listeners: { outbound: isListening },
+    listeners,
     upstream: {
       ok: sender.isUp ?? null,
       detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",

@@ -41,6 +41,7 @@ export type KeyWiring = SourceParts & { readonly personalKeys: PersonalKeys; rea
 export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenParts): KeyParts {
   const { personalKeys, log, metrics, clock, health } = wiring;
   const { smime, pgp } = settings;
+  const { contentEncryption, keyTransport } = smime;
   const shelf = sourceShelf(settings.cache, wiring, before);
   const trust = buildTrust(settings, shelf, wiring);
   const { fitness } = trust;
@@ -53,7 +54,8 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
   };
   const chains: Chains = {
     smime: createChain("smime", smimeSources(configured), fitness, clock, LOOKUP_DEADLINE_MS),
-    pgp: createChain("pgp", pgpSources(configured), fitness, clock, LOOKUP_DEADLINE_MS),
+    // certification paths and their revocation lists are S/MIME's
+    pgp: createChain("pgp", pgpSources(configured), { minRsaBits: fitness.minRsaBits }, clock, LOOKUP_DEADLINE_MS),
   };
   const treatment = treatmentSettings(settings.encryption);
   return {
@@ -69,7 +71,7 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
       settings: treatment,
       fitness,
       senderKeys: { smime: sources.smime.keyStore, pgp: sources.pgp.keyStore },
-      ciphers: { smime: smimeCipher(cmsOptions(settings)), pgp: pgpMimeCipher() },
+      ciphers: { smime: smimeCipher({ contentEncryption, keyTransport }), pgp: pgpMimeCipher() },
       observe: prepareLog(log, metrics, health),
       now: () => clock.now(),
     },
@@ -104,13 +106,4 @@ function treatmentSettings(encryption: Settings["encryption"]): TreatmentSetting
     plusAddress,
     toSender,
   };
-}
-
-function cmsOptions({ smime }: Settings) {
-  // "auto" needs what clients announce in signed mail; until that is learned the configuration refuses it
-  const { contentEncryption, keyTransport } = smime;
-  return {
-    contentEncryption: contentEncryption === "auto" ? "aes256-cbc" : contentEncryption,
-    keyTransport: keyTransport === "auto" ? "rsa-pkcs1" : keyTransport,
-  } as const;
 }

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
-import { cachedSource, type CachedSource } from "../keys/cached-source.ts";
+import { cachedSource, type CachedSource, type FitnessTest } from "../keys/cached-source.ts";
+import { fitness, type FitnessPolicy } from "../keys/fitness.ts";
 import type { CacheShelf, KeyCache } from "../keys/key-cache.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
 import type { KeySource } from "../keys/source.ts";
@@ -23,6 +24,8 @@ export type OpenPart = { readonly part: unknown; readonly close: () => Promise<v
 /** What is open, by its name and the settings that it was built from. */
 export type OpenParts = ReadonlyMap<string, OpenPart>;
 
+const WITHOUT_PATH: FitnessPolicy = { minRsaBits: 2048 };
+
 export type SourceShelf = {
   /** The part with this name and settings that is open already, else a new one. */
   readonly reuse: <T>(name: string, from: unknown, make: () => { part: T; close: () => Promise<void> }) => T;
@@ -40,16 +43,18 @@ export type SourceShelf = {
 
 /**
  * What is open `before` with the very same settings is used on: connections, memories and the last good set of a key store outlive
- * a reload that does not concern them.
+ * a reload that does not concern them. `policy` says which keys serve, for they are remembered longer; it is asked when one was found.
  */
 export function sourceShelf(
   { ttl: ttlMs, absentTtl: absentTtlMs }: Settings["cache"],
   { log, metrics, clock, cache }: SourceParts,
   before: OpenParts | undefined,
+  policy: () => FitnessPolicy = () => WITHOUT_PATH,
 ): SourceShelf {
   const open = new Map<string, OpenPart>();
   const shelves: CacheShelf[] = [];
   const times = { ttlMs, absentTtlMs };
+  const isFit: FitnessTest = (key, mailbox, now) => fitness(key, mailbox, now, policy()).fit;
   const reuse = <T>(name: string, from: unknown, make: () => { part: T; close: () => Promise<void> }): T => {
     const key = `${name} ${digest(from, true)}`;
     const kept = before?.get(key) ?? make();
@@ -63,11 +68,13 @@ export function sourceShelf(
     network(kind, name, from, make, serverOf = () => "") {
       const shelf = { source: name, kind, settings: digest({ from, times }, false) };
       shelves.push(shelf);
-      return reuse(`${kind} ${name}`, { from, times }, () => {
+      const cached = reuse(`${kind} ${name}`, { from, times }, () => {
         const { source, close } = make(() => metrics.addressesDisclosed.labels(name).inc());
         const cacheFailed = (fault: Error) => log.event("service.fault", { source: name, fault });
-        return { part: cachedSource(source, { cache, shelf, times, clock, cacheFailed, serverOf }), close };
+        return { part: cachedSource(source, { cache, shelf, times, clock, isFit, cacheFailed, serverOf }), close };
       });
+      // what is used on from before a reload was built under the policy of then
+      return cached.under(isFit);
     },
   };
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { SourceParts, SourceShelf } from "./source-shelf.ts";
 import { proxyEnvironment } from "./sources.ts";
+import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { httpGet } from "../http/http-get.ts";
 import type { FitnessPolicy } from "../keys/fitness.ts";
@@ -16,9 +17,13 @@ import { jiraUsers } from "../users/jira.ts";
 /** A list of a large CA, over a slow line. */
 const MAX_LIST_BYTES = 20 * 1024 * 1024;
 const LIST_DEADLINE_MS = 60_000;
+/** So long a look-up waits for lists that were not tried yet. */
+const LISTS_READY_MS = 3_000;
 
 export type TrustSet = {
   readonly fitness: FitnessPolicy;
+  /** The same with a certification path, whether or not smime.trust.check asks for one of every certificate. */
+  readonly withPath: FitnessPolicy;
   readonly anchors: readonly Certificate[];
   /** Undefined when no list is configured. */
   readonly lists: RevocationLists | undefined;
@@ -44,22 +49,33 @@ export function buildTrust({ smime }: Settings, shelf: SourceShelf, { log, clock
           const part = revocationLists({ places: crls, get, observe: listLog(log), now, issuers: authorities });
           return { part, close: () => get.close() };
         });
-  if (!check) return { fitness: { minRsaBits }, anchors, lists };
   const trust = createTrust({
     anchors,
     intermediates: further,
     lists: () => lists?.current() ?? [],
     onMissingList: lists === undefined ? "accept" : onMissingCrl,
   });
-  return {
-    fitness: {
-      minRsaBits,
-      path: trust.judge,
-      ready: (signal) => lists?.ready(signal) ?? Promise.resolve(),
-    },
-    anchors,
-    lists,
+  const withPath: FitnessPolicy = {
+    minRsaBits,
+    path: trust.judge,
+    ready: (signal) => readyInTime(lists, clock, signal),
   };
+  return { fitness: check ? withPath : { minRsaBits }, withPath, anchors, lists };
+}
+
+/**
+ * Resolves when the lists were tried, or were given time enough: a list that hangs is a missing one, and what that means for a certificate is
+ * judged with it.
+ */
+async function readyInTime(lists: RevocationLists | undefined, clock: Clock, signal: AbortSignal): Promise<void> {
+  if (lists === undefined) return;
+  const over = new AbortController();
+  const late = clock.sleep(LISTS_READY_MS, over.signal);
+  try {
+    await Promise.race([lists.ready(signal), late]);
+  } finally {
+    over.abort("over");
+  }
 }
 
 /** users.jira, with its own memory. */

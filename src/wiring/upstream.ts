@@ -18,6 +18,16 @@ export function upstreamSettings({ upstream, hostname }: Settings): UpstreamSett
   };
 }
 
+/** Where incoming mail is passed on to; undefined when it is not. */
+export function nextHopSettings({ inbound, hostname, upstream }: Settings): UpstreamSettings | undefined {
+  if (inbound === null || inbound.forward === "none") return undefined;
+  const { host, port, tls, ca } = inbound.forward;
+  return {
+    ...{ host, port, tls, hostname, auth: undefined, connections: upstream.connections },
+    ca: ca === null ? undefined : readFileSync(ca, "utf8"),
+  };
+}
+
 function authOf({ user, password, tokenFile }: Settings["upstream"]): UpstreamSettings["auth"] {
   if (user === null) return undefined;
   if (tokenFile !== null)

@@ -35,6 +35,7 @@ function parts(settle: Spool["settle"], faults: string[], sent: string[]): WorkP
       protection: undefined,
     },
     prepare: {} as PrepareParts,
+    inbound: undefined,
     retry: { firstMs: 1, factor: 1, maxMs: 1, giveUpMs: 1 },
     hostname: "relay.example.com",
     observe: {

@@ -154,10 +154,23 @@ describe("LOOK-14: a look-up for public addresses", () => {
   });
 
   test("refuses what the system's own resolver says of localhost, and passes its errors on", async () => {
-    expect(await said(publicAddresses(systemLookup), "localhost")).toMatch(
-      /^localhost has the address (127|::1).*not public/,
+    const loopback: AddressLookup = (_host, options, done) => systemLookup("localhost", options, done);
+    expect(await said(publicAddresses(loopback), "a.example")).toMatch(
+      /^a\.example has the address (127|::1).*not public/,
     );
     expect(await said(publicAddresses(systemLookup), "no-such-host.invalid")).toMatch(/^getaddrinfo E/);
+  });
+
+  test("asks for the name as a whole one, which no search list is put behind, and names it without the dot", async () => {
+    const asked: string[] = [];
+    const lookup = publicAddresses((host, _options, done) => {
+      asked.push(host);
+      done(Object.assign(new Error("none"), { code: "ENOTFOUND", hostname: host }), []);
+    });
+    const hostname = await new Promise((resolve) =>
+      lookup("openpgpkey.nosuch.test", { all: true }, (error) => resolve(error && Reflect.get(error, "hostname"))),
+    );
+    expect([asked, hostname]).toEqual([["openpgpkey.nosuch.test."], "openpgpkey.nosuch.test"]);
   });
 
   test("a name without any address is refused", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { cachedSource, SourceAtRest } from "../../src/keys/cached-source.ts";
+import { cachedSource, SourceAtRest, type FitnessTest } from "../../src/keys/cached-source.ts";
 import type { CacheReading, KeptAnswer, KeyCache } from "../../src/keys/key-cache.ts";
+import { fitness } from "../../src/keys/fitness.ts";
 import { absent, failed, found } from "../../src/keys/lookup.ts";
 import type { RecipientKey, SmimeKey } from "../../src/keys/recipient-key.ts";
 import type { Answer, KeySource } from "../../src/keys/source.ts";
@@ -53,7 +54,12 @@ function scripted(...answers: (Answer<SmimeKey> | Promise<Answer<SmimeKey>>)[]) 
   return { source, asked };
 }
 
-function stage(source: KeySource<SmimeKey>, { cache = memoryCache(), settings = "one", clock = manualClock() } = {}) {
+const everyKey: FitnessTest = () => true;
+
+function stage(
+  source: KeySource<SmimeKey>,
+  { cache = memoryCache(), settings = "one", clock = manualClock(), isFit = everyKey } = {},
+) {
   const faults: string[] = [];
   const shelf = { source: "ldap", kind: "smime", settings } as const;
   const cached = cachedSource(source, {
@@ -61,6 +67,7 @@ function stage(source: KeySource<SmimeKey>, { cache = memoryCache(), settings = 
     shelf,
     times: TIMES,
     clock,
+    isFit,
     cacheFailed: (cause) => void faults.push(cause.message),
     serverOf: ({ domain }) => domain,
   });
@@ -129,6 +136,87 @@ describe("what is kept", () => {
     expect(await cached.find(ALICE, never)).toMatchObject({ kind: "found" });
     expect(await cached.find(ALICE, never)).toMatchObject({ kind: "found", cached: true });
     expect(faults).toEqual(["locked"]);
+  });
+});
+
+describe("keys that serve nobody", () => {
+  const old = () => found([certificateOf("alice-old")]);
+  const renewed = () => found([certificateOf("alice-new")]);
+  const judged: FitnessTest = (key, mailbox, now) => fitness(key, mailbox, now, { minRsaBits: 2048 }).fit;
+  const isNew: FitnessTest = ({ fingerprint }) => fingerprint === certificateOf("alice-new").fingerprint;
+  const ends = () => certificateOf("alice-new").certificate.notAfter;
+  const fingerprintsIn = (answer: Answer<SmimeKey>) =>
+    answer.kind === "found" ? answer.value.map(({ fingerprint }) => fingerprint) : answer.kind;
+  const NEW = [certificateOf("alice-new").fingerprint];
+
+  test("a certificate that is put in the place of an unfit one is found after absentTtl, not after ttl", async () => {
+    const { source, asked } = scripted(old(), renewed());
+    const { cached, clock, cache } = stage(source, { isFit: isNew });
+    await cached.find(ALICE, never);
+    clock.advance(TIMES.absentTtlMs - 1);
+    expect(await cached.find(ALICE, never)).toMatchObject({ kind: "found", cached: true });
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    expect(fingerprintsIn(await cached.find(ALICE, never))).toEqual(NEW);
+    // other processes neither
+    expect([...cache.rows.values()]).toMatchObject([{ until: clock.now() + TIMES.ttlMs }]);
+    clock.advance(TIMES.ttlMs - 1);
+    expect(await cached.find(ALICE, never)).toMatchObject({ cached: true });
+    expect(asked).toHaveLength(2);
+  });
+
+  test("with cache.ttl 0 an unfit key is not remembered either", async () => {
+    const { source, asked } = scripted(old(), old());
+    const clock = manualClock();
+    const cached = cachedSource(source, {
+      ...{ cache: memoryCache(), clock, cacheFailed: () => undefined, isFit: isNew },
+      ...{ shelf: { source: "ldap", kind: "smime", settings: "" }, times: { ttlMs: 0, absentTtlMs: 10_000 } },
+    });
+    for (let time = 0; time < 2; time++) await cached.find(ALICE, never);
+    expect(asked).toHaveLength(2);
+  });
+
+  test("an answer is asked for again as soon as its fit key has expired, and until then it is remembered", async () => {
+    const { source, asked } = scripted(renewed(), alice());
+    const clock = manualClock(ends() - TIMES.ttlMs / 2);
+    const { cached } = stage(source, { isFit: judged, clock });
+    await cached.find(ALICE, never);
+    clock.advance(TIMES.ttlMs / 2);
+    expect(await cached.find(ALICE, never)).toMatchObject({ cached: true });
+    clock.advance(1);
+    expect(await cached.find(ALICE, never)).not.toHaveProperty("cached");
+    expect(asked).toHaveLength(2);
+  });
+
+  test("an unfit key beside a fit one shortens nothing", async () => {
+    const { source, asked } = scripted(found([certificateOf("alice-old"), certificateOf("alice-new")]));
+    const { cached, clock } = stage(source, { isFit: isNew });
+    await cached.find(ALICE, never);
+    clock.advance(TIMES.ttlMs - 1);
+    expect(await cached.find(ALICE, never)).toMatchObject({ cached: true });
+    expect(asked).toHaveLength(1);
+  });
+
+  test("a key that was fit when it was found and is revoked since is asked for again, by another process too", async () => {
+    const { source } = scripted(alice());
+    const cache = memoryCache();
+    const revoked = new Set<string>();
+    const isFit: FitnessTest = ({ fingerprint }) => !revoked.has(fingerprint);
+    const { cached, clock } = stage(source, { isFit, cache });
+    await cached.find(ALICE, never);
+    revoked.add(certificateOf("alice").fingerprint);
+    const other = scripted(renewed());
+    expect(fingerprintsIn(await stage(other.source, { isFit, cache, clock }).cached.find(ALICE, never))).toEqual(NEW);
+    // the memory of this one ends as well, and what the other has learned serves here
+    expect(fingerprintsIn(await cached.find(ALICE, never))).toEqual(NEW);
+  });
+
+  test("after a reload the policy of now decides about what is remembered from before", async () => {
+    const { source, asked } = scripted(old(), renewed());
+    const { cached } = stage(source);
+    await cached.find(ALICE, never);
+    expect(fingerprintsIn(await cached.under(isNew).find(ALICE, never))).toEqual(NEW);
+    expect(asked).toHaveLength(2);
   });
 });
 
@@ -202,6 +290,26 @@ describe("a server that is down", () => {
       }
     }
     expect(asked).toHaveLength(3);
+  });
+
+  test("a clock that is set back by a day ends the rest, which else would last until it is that time again", async () => {
+    const { source, asked } = scripted(down(), down(), down(), down(), alice());
+    const { cached, clock } = stage(source);
+    for (let time = 0; time < 4; time++) await cached.find(ALICE, never);
+    expect(asked).toHaveLength(3);
+    clock.advance(-86_400_000);
+    expect(await cached.find(ALICE, never)).toMatchObject({ kind: "failed", cause: { message: "connection refused" } });
+    expect((await cached.find(ALICE, never)).kind).toBe("found");
+    expect(asked).toHaveLength(5);
+  });
+
+  test("a failure that is only about one address makes nobody else wait", async () => {
+    const broken = () => ({ ...failed(new Error("answered with a damaged key")), isOnlyHere: true });
+    const { source, asked } = scripted(broken(), broken(), broken(), broken(), alice());
+    const { cached } = stage(source);
+    for (let time = 0; time < 4; time++) expect((await cached.find(BOB, never)).kind).toBe("failed");
+    expect((await cached.find(ALICE, never)).kind).toBe("found");
+    expect(asked).toHaveLength(5);
   });
 
   test("another server of the same source is asked all the same", async () => {

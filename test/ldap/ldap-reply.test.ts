@@ -14,7 +14,7 @@ describe("a reply is read", () => {
       entry(7, "uid=a,dc=b", { mail: ["a@b", "ä@b"], "userCertificate;binary": [bytes], none: [] }),
     );
     expect(reply).toEqual({
-      ...{ kind: "entry", id: 7, dn: "uid=a,dc=b" },
+      ...{ kind: "entry", id: 7, dn: "uid=a,dc=b", elements: 17 },
       attributes: [
         { name: "mail", values: [Buffer.from("a@b"), Buffer.from("ä@b")] },
         { name: "userCertificate;binary", values: [bytes] },
@@ -24,7 +24,7 @@ describe("a reply is read", () => {
   });
   test("result with short lengths, as slapd writes it (recorded)", () => {
     expect(readReply(hex("300c 02 01 02 65 07 0a 01 00 04 00 04 00"))).toEqual({
-      ...{ kind: "searched", id: 2, code: 0, text: "", referral: [] },
+      ...{ kind: "searched", id: 2, code: 0, text: "", referral: [], elements: 6 },
     });
   });
   test("referral with its URIs", () => {

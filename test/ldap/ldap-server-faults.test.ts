@@ -1,5 +1,6 @@
 // The LDAP transport against a directory that is down, hangs, lies, cuts, floods: a fault in time, and no socket is left.
 import type { Socket } from "node:net";
+import { EqualityFilter } from "ldapts";
 import { describe, expect, test } from "vitest";
 import type { LdapSettings } from "../../src/ldap/ldap-server.ts";
 import { READER } from "../slapd.ts";
@@ -58,6 +59,28 @@ describe("LOOK-06: a directory that sends too much", () => {
     };
     more();
   };
+  test("LOOK-06: entries of millions of empty values are cut off before they are kept", async () => {
+    const none = Array.from({ length: 19_000 }, () => ber(0x04));
+    const many = (id: number) =>
+      message(id, 0x64, ber(0x04, "uid=x"), ber(0x30, ber(0x30, ber(0x04, "mail"), ber(0x31, ...none))));
+    const fake = await directory(
+      only("search", ({ id }) => Buffer.concat([...Array.from({ length: 10 }, () => many(id)), result(id, 0x65)])),
+    );
+    expect(await said(find(serverOf(fake)))).toMatch(/^too-much filter: .* or in more than 50000 elements$/);
+    await gone(fake);
+  });
+  test("an entry of thousands of attributes of one name is read in time that its size bounds", async () => {
+    const attributes = Array.from({ length: 6_000 }, (_, index) =>
+      ber(0x30, ber(0x04, `cn;x-${index}`), ber(0x31, ber(0x04, "x"))),
+    );
+    const whole = message(2, 0x64, ber(0x04, "uid=x"), ber(0x30, ...attributes));
+    const fake = await directory(only("search", ({ id }) => Buffer.concat([whole, result(id, 0x65)])));
+    const server = serverOf(fake);
+    const filter = new EqualityFilter({ attribute: "mail", value: "x@example.com" });
+    const search = { base: "dc=example", scope: "sub", attributes: ["cn"], filter } as const;
+    const [found] = await server.search(search, new AbortController().signal);
+    expect(found?.values("cn")).toHaveLength(6_000);
+  });
   test("one attribute of 100 MB is cut off before it is kept", async () => {
     const fake = await directory(
       only("search", ({ socket }) => {

@@ -208,7 +208,7 @@ describe("LOOK-03: a server that gives other entries than asked for", () => {
   test.each([
     ["of another person", [entry(["alice@example.com"], "bob")], "absent"],
     ["of an address that contains it", [entry(["xbob@example.com"], "bob")], "absent"],
-    ["without an address", [entry([], "bob")], "absent"],
+    ["without an address beside its own", [entry([], "alice"), entry(["bob@example.com"], "bob")], "bob@1"],
     ["and its own", [entry(["x@example.com"], "alice"), entry(["y@example.com", "Bob@Example.com"], "bob")], "bob@1"],
   ])("%s is not believed", async (_, entries, expected) => {
     expect(await ask(directory(openldap, { server: lying(entries) }), "bob@example.com")).toBe(expected);

@@ -69,7 +69,7 @@ test("a stored key that cannot be read hides no other", async () => {
   database
     .prepare("UPDATE personal_keys SET bytes = x'3003020101' WHERE fingerprint = ?")
     .run(certificate("alice").fingerprint);
-  database.exec("INSERT INTO personal_keys VALUES ('alice@example.com', 'pgp', 'ff', 'x', 'upload', x'00', 1)");
+  database.exec("INSERT INTO personal_keys VALUES ('alice@example.com', 'pgp', 'ff', 'x', 'upload', x'00', 1, NULL, NULL)");
   database.close();
   expect((await store.personalKeys.find(alice, "smime", "upload")).map((one) => one.key.fingerprint)).toEqual([
     certificate("bob").fingerprint,

@@ -1,13 +1,13 @@
-// Door: what Jira may hand in; adds the trace field, stops loops, and puts the message into the sealed spool.
-import { readHeader, fieldsNamed, MAX_HEADER_BYTES } from "../mail/header.ts";
-import { MAX_HOPS, receivedField } from "../mail/trace.ts";
-import { MessageRefused, type BeginIntake, type Envelope, type Intake, type Session } from "../smtp/intake.ts";
-import type { Spool } from "../spool/spool.ts";
+// Spool door: what a listener does with each message: adds the trace field, stops loops, and puts it into the sealed spool.
+import { readHeader, fieldsNamed, fieldValue, MAX_HEADER_BYTES } from "../mail/header.ts";
+import { isOwnHop, MAX_HOPS, MAX_OWN_HOPS, receivedField } from "../mail/trace.ts";
+import type { Route, Spool } from "../spool/spool.ts";
+import { MessageRefused, type BeginIntake, type Envelope, type Intake, type Session } from "./intake.ts";
 
-export type DoorSettings = { readonly hostname: string };
+export type DoorSettings = { readonly hostname: string; readonly route: Route };
 
-/** What the listener for Jira calls for each message. */
-export function outboundDoor(
+/** What the listener of a route calls for each message. */
+export function spoolDoor(
   spool: Spool,
   settings: DoorSettings,
   now: () => number,
@@ -22,7 +22,7 @@ export function outboundDoor(
       id: receiving.id,
       at: now(),
     });
-    const loop = loopDetector();
+    const loop = loopDetector(settings);
     let isBegun = false;
     const begin = async () => {
       if (isBegun) return;
@@ -37,7 +37,7 @@ export function outboundDoor(
       },
       async commit(final) {
         await begin();
-        if (loop.hops() >= MAX_HOPS) {
+        if (loop.isLoop()) {
           await receiving.abort();
           throw new MessageRefused({
             code: 554,
@@ -46,7 +46,7 @@ export function outboundDoor(
             reason: "loop",
           });
         }
-        await receiving.commit({ ...final, route: "outbound", class: "mail" });
+        await receiving.commit({ ...final, route: settings.route, class: "mail" });
         onAccepted();
         return { id: receiving.id };
       },
@@ -56,8 +56,8 @@ export function outboundDoor(
   };
 }
 
-/** Counts Received fields in the head of a message as it passes. */
-function loopDetector() {
+/** Looks at the Received fields in the head of a message as it passes. */
+function loopDetector({ hostname, route }: DoorSettings) {
   const parts: Uint8Array[] = [];
   let size = 0;
   return {
@@ -66,9 +66,11 @@ function loopDetector() {
       parts.push(chunk);
       size += chunk.length;
     },
-    hops(): number {
+    isLoop(): boolean {
       const header = readHeader(Buffer.concat(parts), true);
-      return header === undefined ? 0 : fieldsNamed(header, "received").length;
+      const hops = header === undefined ? [] : fieldsNamed(header, "received");
+      const own = hops.filter((hop) => isOwnHop(fieldValue(hop), hostname)).length;
+      return hops.length >= MAX_HOPS[route] || own >= MAX_OWN_HOPS;
     },
   };
 }

@@ -1,0 +1,192 @@
+// Harvest: learns the key of whoever signed an incoming message; whatever happens here, the mail goes on.
+//
+// The questions, in this order; the first "no" ends it with `ignored` and the reason:
+//   1. Has this message been begun three times without an end? It may be what kills the process.
+//   2. Is it small enough, and signed at its root?                       (an unsigned mail is no event)
+//   3. Is there exactly one From, and is the mail no list's, no notice?
+//   4. Does the signature verify over the raw bytes?
+//   5. Is there evidence that From is true (inbound.evidence)?
+//   6. What becomes of the key: acceptance.ts.
+// A revocation of a key that we hold needs none of it but the key itself.
+import { createHash, randomBytes } from "node:crypto";
+import { asError } from "../as-error.ts";
+import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
+import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { collect } from "../mail/chunks.ts";
+import { readEntity } from "../mail/mime.ts";
+import type { OfferedKey } from "../pgp/offered-certificates.ts";
+import { mergedWith } from "../pgp/self-signatures.ts";
+import type { Leased, Notice } from "../spool/spool.ts";
+import { authorOf, mayNotTeach } from "./author.ts";
+import { evidenceFor, type EvidenceRule, type Signer } from "./evidence.ts";
+import { encryptionCertificate, holdsPrivateKey, teachingOf, type Teaching } from "./extract.ts";
+import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
+import { keepKey, type KeepParts } from "./keep.ts";
+import { confirmationNotice, privateKeyNotice, type NoticeParts } from "./notices.ts";
+
+export type HarvestParts = KeepParts &
+  NoticeParts & {
+    readonly evidence: EvidenceRule;
+    /** Counts the beginnings of one message; survives the process. */
+    readonly tries: { begin(id: string, now: number): number; done(id: string): void };
+    readonly observe: HarvestObserver;
+    isKnown(mailbox: Mailbox, signal: AbortSignal): Promise<boolean>;
+    sleep(delayMs: number, signal: AbortSignal): Promise<void>;
+  };
+
+/** Larger messages are passed on without being looked at. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+const MAX_TRIES = 3;
+/** The mail does not wait longer for what it could teach. */
+const BUDGET_MS = 2_000;
+
+/** Never rejects, and ends within two seconds but for one turn of work. Gives the notices that it causes. */
+export async function harvest(leased: Leased, parts: HarvestParts): Promise<readonly Notice[]> {
+  const { observe, tries } = parts;
+  const over = new AbortController();
+  try {
+    if (tries.begin(leased.id, parts.now()) > MAX_TRIES) {
+      observe.happened("ignored", { reason: "tried-too-often" }, leased.id);
+      return [];
+    }
+    const late = parts.sleep(BUDGET_MS, over.signal).then(() => undefined);
+    const notices = await Promise.race([learn(leased, parts, over.signal), late]);
+    if (notices === undefined) observe.happened("ignored", { reason: "took-too-long" }, leased.id);
+    tries.done(leased.id);
+    return notices ?? [];
+  } catch (cause) {
+    observe.failed(asError(cause), leased.id);
+    return [];
+  } finally {
+    over.abort("over");
+  }
+}
+
+async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): Promise<readonly Notice[]> {
+  const { observe } = parts;
+  const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp"): readonly Notice[] => {
+    observe.happened("ignored", { reason, address, kind }, leased.id);
+    return [];
+  };
+  if (leased.content.size > MAX_MESSAGE_BYTES) return ignored("too-large");
+  const message = await collect(leased.content);
+  const now = parts.now();
+  const teaching = await teachingOf(message, now);
+  if (teaching.kind === "unsigned") return [];
+  const kind = teaching.kind === "refused" ? teaching.by : teaching.kind;
+  const { header } = readEntity(message);
+  const author = authorOf(header);
+  if ("refused" in author) return ignored(author.refused, undefined, kind);
+  const { mailbox } = author;
+  observe.happened("seen", { address: mailbox, kind }, leased.id);
+  if ("offered" in teaching) await takeRevocation(mailbox, teaching.offered, parts, leased.id);
+  const objection = mayNotTeach(header, leased.envelope.reversePath);
+  if (objection !== undefined) return ignored(objection, mailbox, kind);
+  if (teaching.kind === "refused") return ignored(teaching.reason, mailbox, kind);
+
+  await parts.policy.ready?.(signal);
+  const taught = taughtBy(teaching, mailbox, parts, now);
+  if ("refused" in taught) return ignored(taught.refused, mailbox, kind);
+  const belief = await evidenceFor(
+    parts.evidence,
+    { header, message: leased.content, author: mailbox, signer: taught.signer },
+    now,
+    signal,
+  );
+  if (!belief.believed) return ignored(belief.reason, mailbox, kind);
+  const notices = holdsPrivateKey(message) ? [await privateKeyNotice(mailbox, parts)] : [];
+  return [...notices, ...(await keep(mailbox, taught, belief.by, parts, signal, leased.id))];
+}
+
+type Taught = { readonly key: RecipientKey; readonly signedAt: number; readonly signer: Signer };
+
+function taughtBy(
+  teaching: Extract<Teaching, { kind: "smime" | "pgp" }>,
+  author: Mailbox,
+  { policy }: HarvestParts,
+  now: number,
+): Taught | { readonly refused: string } {
+  if (teaching.kind === "pgp") {
+    const { certificate, signedAt } = teaching;
+    return {
+      key: pgpKey(certificate),
+      signedAt,
+      signer: { kind: "pgp", mailboxes: mailboxesIn(certificate.addresses) },
+    };
+  }
+  const { signer, certificates, signedAt = now } = teaching.signature;
+  const companions = certificates.filter(({ isCa }) => isCa);
+  const path = policy.path?.(signer, companions, now);
+  if (path?.trusted === false) return { refused: path.detail };
+  if (now < signer.notBefore || now > signer.notAfter) return { refused: "the signer's certificate is not valid now" };
+  const chosen = encryptionCertificate(teaching.signature, author, now, policy);
+  if ("refused" in chosen) return chosen;
+  const mailboxes = mailboxesIn(signer.addresses);
+  return { ...chosen, signedAt, signer: { kind: "smime", mailboxes, hasCertificationPath: path !== undefined } };
+}
+
+async function keep(
+  author: Mailbox,
+  { key, signedAt }: Taught,
+  evidence: string,
+  parts: HarvestParts,
+  signal: AbortSignal,
+  queueId: string,
+): Promise<readonly Notice[]> {
+  const { observe } = parts;
+  const isKnown = await parts.isKnown(author, signal);
+  const token = randomBytes(32).toString("base64url");
+  const { acceptance, held } = await keepKey({ author, key, signedAt, evidence }, isKnown, parts, () =>
+    digestOf(token),
+  );
+  switch (acceptance.kind) {
+    case "learn":
+      observe.happened("learned", factsOf(author, key, acceptance.reason), queueId);
+      return [];
+    case "defer":
+      observe.happened("deferred", factsOf(author, key, evidence), queueId);
+      return [];
+    case "pend":
+      observe.happened("pending", factsOf(author, key, "another-key-in-use"), queueId);
+      return held === undefined ? [] : [await confirmationNotice(author, held, key, token, parts)];
+    case "ignore":
+      observe.happened("ignored", factsOf(author, key, acceptance.reason), queueId);
+      return [];
+  }
+}
+
+/** A revoked form of the key that we hold counts, whoever brings it and whatever else is wrong with the mail (HARV-17). */
+async function takeRevocation(
+  author: Mailbox,
+  offered: readonly OfferedKey[],
+  parts: HarvestParts,
+  queueId: string,
+): Promise<void> {
+  const [own] = await parts.personalKeys.find(author, "pgp", "incoming");
+  if (own?.key.kind !== "pgp") return;
+  for (const { bytes, isSecret } of offered) {
+    if (isSecret) continue;
+    const merged = await mergedWith(own.key.certificate, bytes, parts.now());
+    if (merged.kind === "refused") continue;
+    const { encryption } = merged.certificate;
+    if (encryption.usable || encryption.reason !== "revoked") continue;
+    const key = pgpKey(merged.certificate);
+    const taught = { author, key, signedAt: own.signedAt ?? own.addedAt, evidence: "the revocation itself" };
+    const { acceptance } = await keepKey(taught, true, parts, () => undefined);
+    if (acceptance.kind === "learn")
+      parts.observe.happened("learned", factsOf(author, key, acceptance.reason), queueId);
+    return;
+  }
+}
+
+/** What is stored of a token: whoever reads the database cannot confirm with it. */
+export function digestOf(token: string): string {
+  return createHash("sha256").update(token).digest("hex");
+}
+
+function mailboxesIn(addresses: readonly string[]): Mailbox[] {
+  return addresses.flatMap((address) => {
+    const parsed = parseMailbox(address);
+    return "mailbox" in parsed ? [parsed.mailbox] : [];
+  });
+}

@@ -1,0 +1,90 @@
+// Keep: judges a taught key against what is held, and writes down what becomes of it; the same for a new mail and a promotion.
+import { fitness, validFrom, type FitnessPolicy } from "../keys/fitness.ts";
+import type { HarvestedKeys } from "../keys/harvested-keys.ts";
+import type { PersonalKeys } from "../keys/personal-keys.ts";
+import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
+import type { Mailbox } from "../mail/address.ts";
+import { mergedWith } from "../pgp/self-signatures.ts";
+import { acceptanceOf, type Acceptance, type HeldKey } from "./acceptance.ts";
+
+export type KeepParts = {
+  readonly personalKeys: PersonalKeys;
+  readonly harvested: HarvestedKeys;
+  /** For keys that are about to be learned: S/MIME with a certification path, unless the operator said otherwise. */
+  readonly policy: FitnessPolicy;
+  readonly deferredForMs: number;
+  /** How long a key waits for a decision. */
+  readonly pendingForMs: number;
+  readonly now: () => number;
+};
+
+export type TaughtKey = {
+  readonly author: Mailbox;
+  readonly key: RecipientKey;
+  readonly signedAt: number;
+  readonly evidence: string;
+};
+
+export type Kept = {
+  readonly acceptance: Acceptance;
+  /** The key in use that a pending one would replace. */
+  readonly held: RecipientKey | undefined;
+};
+
+/** `newToken` is asked for the digest of the token that the owner of a pending key gets. Rejects when the store fails. */
+export async function keepKey(
+  taught: TaughtKey,
+  isKnown: boolean,
+  parts: KeepParts,
+  newToken: () => string | undefined,
+): Promise<Kept> {
+  const { author, evidence } = taught;
+  const { personalKeys, harvested, policy, deferredForMs, pendingForMs } = parts;
+  const now = parts.now();
+  const [own] = await personalKeys.find(author, taught.key.kind, "incoming");
+  const key = await newestForm(taught.key, own?.key, now);
+  const held: HeldKey | undefined = own && {
+    fingerprint: own.key.fingerprint,
+    validFrom: validFrom(own.key),
+    signedAt: own.signedAt ?? own.addedAt,
+    isFit: fitness(own.key, author, now, policy).fit,
+  };
+  // a clock that goes wrong at the sender must not lock out later mails (HARV-14)
+  const signedAt = Math.min(taught.signedAt, now);
+  const lesson = {
+    ...{ key, validFrom: validFrom(key), signedAt, fitness: fitness(key, author, now, policy) },
+    isChained: key.kind === "smime" && policy.path !== undefined,
+  };
+  const acceptance = acceptanceOf(lesson, held, isKnown);
+  const waiting = { mailbox: author, key, signedAt, seenAt: now, evidence };
+  const result = { acceptance, held: own?.key };
+  switch (acceptance.kind) {
+    case "learn":
+      return (await personalKeys.learn(author, key, signedAt, now))
+        ? result
+        : { ...result, acceptance: { kind: "ignore", reason: "uploaded-already" } };
+    case "defer": {
+      const kept = await harvested.keep({ ...waiting, state: "deferred", expiresAt: now + deferredForMs });
+      return kept === "kept" ? result : full(result);
+    }
+    case "pend": {
+      const tokenDigest = newToken();
+      const entry = { ...waiting, state: "pending", expiresAt: now + pendingForMs } as const;
+      const kept = await harvested.keep(tokenDigest === undefined ? entry : { ...entry, tokenDigest });
+      return kept === "kept" ? result : full(result);
+    }
+    case "ignore":
+      return result;
+  }
+}
+
+/** Of the OpenPGP key that is held, both forms together: a newer self-signature or a revocation in either counts. */
+async function newestForm(taught: RecipientKey, held: RecipientKey | undefined, now: number): Promise<RecipientKey> {
+  if (taught.kind !== "pgp" || held?.kind !== "pgp" || held.fingerprint !== taught.fingerprint) return taught;
+  const merged = await mergedWith(held.certificate, taught.certificate.bytes, now);
+  return merged.kind === "merged" ? pgpKey(merged.certificate) : held;
+}
+
+function full(result: Kept): Kept {
+  return { ...result, acceptance: { kind: "ignore", reason: "too-many-wait" } };
+}

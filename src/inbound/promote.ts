@@ -1,0 +1,55 @@
+// Promote: deferred keys of people whom Jira has come to know become their personal keys; every check is made again.
+import { asError } from "../as-error.ts";
+import type { HarvestedKey } from "../keys/harvested-keys.ts";
+import type { Mailbox } from "../mail/address.ts";
+import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
+import { keepKey, type KeepParts } from "./keep.ts";
+
+export type PromoteParts = KeepParts & {
+  readonly observe: HarvestObserver;
+  /** Whether Jira knows this person now. */
+  isKnown(mailbox: Mailbox, signal: AbortSignal): Promise<boolean>;
+};
+
+/** Jira writes to this person, so there is an account. Rejects when the store fails: then the mail waits. */
+export async function promoteFor(mailbox: Mailbox, parts: PromoteParts): Promise<void> {
+  if (!(await parts.harvested.waits(mailbox))) return;
+  for (const entry of await parts.harvested.of(mailbox)) if (entry.state === "deferred") await promote(entry, parts);
+}
+
+/** Asks Jira about everybody whose key is deferred; for housekeeping. Faults are told and end the round. */
+export async function promoteKnown(parts: PromoteParts, signal: AbortSignal): Promise<void> {
+  try {
+    for (const entry of await parts.harvested.list("deferred")) {
+      if (signal.aborted) return;
+      if (await parts.isKnown(entry.mailbox, signal)) await promote(entry, parts);
+    }
+  } catch (cause) {
+    parts.observe.failed(asError(cause));
+  }
+}
+
+async function promote(entry: HarvestedKey, parts: PromoteParts): Promise<void> {
+  const { mailbox, key, signedAt, evidence, id } = entry;
+  await parts.policy.ready?.(AbortSignal.timeout(READY_MS));
+  const { acceptance } = await keepKey({ author: mailbox, key, signedAt, evidence }, true, parts, () => undefined);
+  const { observe } = parts;
+  switch (acceptance.kind) {
+    case "learn":
+      observe.happened("promoted", factsOf(mailbox, key, acceptance.reason));
+      break;
+    case "pend":
+      // it stays in its row, as pending
+      observe.happened("pending", factsOf(mailbox, key, "another-key-in-use"));
+      return;
+    case "ignore":
+      observe.happened("ignored", factsOf(mailbox, key, acceptance.reason));
+      break;
+    case "defer":
+      return;
+  }
+  await parts.harvested.remove(id);
+}
+
+/** For revocation lists to be loaded. */
+const READY_MS = 5_000;

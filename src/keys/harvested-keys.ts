@@ -1,0 +1,37 @@
+// HarvestedKeys: keys out of incoming mail that are not used yet: they wait for their user, or for a decision.
+import type { Mailbox } from "../mail/address.ts";
+import type { KeyKind, RecipientKey } from "./recipient-key.ts";
+
+/** `deferred` waits until Jira knows the user; `pending` would replace a valid key and waits for its owner or an operator. */
+export type HarvestState = "deferred" | "pending";
+
+export type HarvestedKey = {
+  readonly id: number;
+  readonly state: HarvestState;
+  readonly mailbox: Mailbox;
+  readonly key: RecipientKey;
+  /** When the mail was signed, when it was seen, when the key is forgotten (ms). */
+  readonly signedAt: number;
+  readonly seenAt: number;
+  readonly expiresAt: number;
+  /** Why From was believed, for people. */
+  readonly evidence: string;
+};
+
+export type NewHarvestedKey = Omit<HarvestedKey, "id"> & {
+  /** SHA-256 of the token in the link that its owner gets. */
+  readonly tokenDigest?: string;
+};
+
+export type HarvestedKeys = {
+  /** Keeps it; the same key of the same address is renewed in its state. `full`: too many wait, of all, of the domain or of the address. */
+  keep(entry: NewHarvestedKey): Promise<"kept" | "full">;
+  /** Whether a key is deferred for this address: asked for each recipient of each mail. */
+  waits(mailbox: Mailbox): Promise<boolean>;
+  /** In the order in which they were first seen. */
+  list(state?: HarvestState): Promise<readonly HarvestedKey[]>;
+  of(mailbox: Mailbox, kind?: KeyKind): Promise<readonly HarvestedKey[]>;
+  byId(id: number): Promise<HarvestedKey | undefined>;
+  byToken(tokenDigest: string): Promise<HarvestedKey | undefined>;
+  remove(id: number): Promise<boolean>;
+};

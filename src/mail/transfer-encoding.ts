@@ -1,0 +1,93 @@
+// Content-Transfer-Encoding of incoming mail: strict decoders whose output is never larger than their input (RFC 2045 6).
+import type { MimeFault } from "./content-type.ts";
+import { fieldsNamed, fieldValue, type HeaderSection } from "./header.ts";
+
+export type TransferEncoding = "7bit" | "8bit" | "binary" | "base64" | "quoted-printable";
+
+const ENCODINGS: readonly TransferEncoding[] = ["7bit", "8bit", "binary", "base64", "quoted-printable"];
+
+const TAB = 9;
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+const EQUALS = 61;
+
+/** The encoding of an entity's body; `7bit` when nothing is said. A field that occurs twice or is not known is a fault. */
+export function transferEncoding(header: HeaderSection): TransferEncoding | MimeFault {
+  const [field, second] = fieldsNamed(header, "content-transfer-encoding");
+  if (field === undefined) return "7bit";
+  if (second !== undefined) return { fault: "more than one Content-Transfer-Encoding" };
+  const value = fieldValue(field).toLowerCase();
+  return ENCODINGS.find((encoding) => encoding === value) ?? { fault: "Content-Transfer-Encoding is not known" };
+}
+
+/** The octets that a body stands for; 7bit, 8bit and binary are not copied. Takes time in proportion to the size. */
+export function decodeBody(body: Buffer, encoding: TransferEncoding): { readonly bytes: Buffer } | MimeFault {
+  switch (encoding) {
+    case "7bit":
+    case "8bit":
+    case "binary":
+      return { bytes: body };
+    case "base64":
+      return fromBase64(body);
+    case "quoted-printable":
+      return fromQuotedPrintable(body);
+  }
+}
+
+/** Base64 in lines of any length; white space may end a line and stand nowhere else. */
+function fromBase64(body: Buffer): { readonly bytes: Buffer } | MimeFault {
+  const digits = Buffer.allocUnsafe(body.length);
+  let count = 0;
+  let isLineOver = false;
+  for (let at = 0; at < body.length; at += 1) {
+    const octet = body[at] ?? 0;
+    if (octet === LF) isLineOver = false;
+    else if (octet === SPACE || octet === TAB || (octet === CR && body[at + 1] === LF)) isLineOver = true;
+    else if (isLineOver) return { fault: "base64 with white space within a line" };
+    else digits[count++] = octet;
+  }
+  const text = digits.toString("latin1", 0, count);
+  const bytes = Buffer.from(text, "base64");
+  // what the decoder passes over in silence (other characters, padding in the middle, stray bits) does not come back
+  return bytes.toString("base64") === text ? { bytes } : { fault: "base64 is malformed" };
+}
+
+function fromQuotedPrintable(body: Buffer): { readonly bytes: Buffer } | MimeFault {
+  const out = Buffer.allocUnsafe(body.length);
+  let size = 0;
+  for (let at = 0; at < body.length;) {
+    const octet = body[at] ?? 0;
+    if (octet === SPACE || octet === TAB) {
+      const end = endOfBlanks(body, at);
+      // white space before a line end was added on the way (RFC 2045 6.7 rule 3)
+      if (end < body.length && !isLineEnd(body, end)) size += body.copy(out, size, at, end);
+      at = end;
+    } else if (octet === EQUALS) {
+      const soft = endOfBlanks(body, at + 1);
+      if (isLineEnd(body, soft)) at = soft + (body[soft] === CR ? 2 : 1);
+      else {
+        const hex = body.toString("latin1", at + 1, at + 3);
+        if (!/^[0-9a-f]{2}$/i.test(hex)) return { fault: "quoted-printable with a stray equals sign" };
+        out[size++] = parseInt(hex, 16);
+        at += 3;
+      }
+    } else {
+      const isPlain = (octet > SPACE && octet < 127) || isLineEnd(body, at) || octet === LF;
+      if (!isPlain) return { fault: "quoted-printable with an octet that must be encoded" };
+      out[size++] = octet;
+      at += 1;
+    }
+  }
+  return { bytes: out.subarray(0, size) };
+}
+
+function endOfBlanks(body: Buffer, from: number): number {
+  let at = from;
+  while (body[at] === SPACE || body[at] === TAB) at += 1;
+  return at;
+}
+
+function isLineEnd(body: Buffer, at: number): boolean {
+  return body[at] === LF || (body[at] === CR && body[at + 1] === LF);
+}

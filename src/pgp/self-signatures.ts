@@ -1,0 +1,142 @@
+// What the owner of an OpenPGP key has signed of it: only that is kept of a key that a mail brought, or merged.
+import { setImmediate } from "node:timers/promises";
+import { readKey, type Key, type SignaturePacket } from "openpgp";
+import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { bodyOf, readPacket } from "./packets.ts";
+import { ALGORITHM, readPublicKey } from "./public-key.ts";
+import { mergedKey, minimalKey } from "./transferable-key.ts";
+
+export type MergedCertificate =
+  /** `isNewer`: the offered copy said something that was not known. */
+  | { readonly kind: "merged"; readonly certificate: PgpCertificate; readonly isNewer: boolean }
+  | { readonly kind: "refused"; readonly reason: string };
+
+/** What openpgp.js has and its types leave out: signatures of type 0x1f, and `null` for "at no time in particular". */
+type KeyParts = Key & { directSignatures: SignaturePacket[] };
+type VerifiableSignature = {
+  verify(key: Key["keyPacket"], type: number | null, over: object, date: null): Promise<void>;
+};
+
+/** SHA-2 and SHA-3 of at least 256 bits (RFC 9580 9.5). SHA-224 is none of them: gpg never makes it. */
+const STRONG_DIGESTS: ReadonlySet<number> = new Set([8, 9, 10, 12, 14]);
+const MIN_RSA_BITS = 2047;
+const MAX_RSA_BITS = 16_384;
+const MAX_EXPONENT_BYTES = 8;
+
+export function isStrongDigest(hashAlgorithm: number | null): boolean {
+  return hashAlgorithm !== null && STRONG_DIGESTS.has(hashAlgorithm);
+}
+
+/**
+ * Whether signatures by a key count; `publicBody` is the body of its packet. Throws, with the reason, for DSA, for keys that only
+ * encrypt, and for RSA keys that are weak, or so large that one look at them would block the relay.
+ */
+export function checkSigningKey(publicBody: Uint8Array): void {
+  const key = readPublicKey(publicBody);
+  const { rsa, rsaSignOnly, ecdsa, eddsaLegacy, ed25519, ed448 } = ALGORITHM;
+  const isAccepted = [rsa, rsaSignOnly, ecdsa, eddsaLegacy, ed25519, ed448].some((one) => one === key?.algorithm);
+  if (key === undefined || !isAccepted)
+    throw new Error(`signatures by keys of algorithm ${publicBody[5] ?? 0} are not accepted`);
+  if (key.algorithm !== rsa && key.algorithm !== rsaSignOnly) return;
+  const [modulus, exponent] = key.fields.map(withoutZeros) as [Uint8Array, Uint8Array];
+  const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
+  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)
+    throw new Error(`RSA keys of ${bits} bits are not accepted; ${MIN_RSA_BITS + 1} to ${MAX_RSA_BITS} are`);
+  const isTiny = exponent.length === 0 || (exponent.length === 1 && (exponent[0] ?? 0) <= 3);
+  if (isTiny || exponent.length > MAX_EXPONENT_BYTES || ((exponent.at(-1) ?? 0) & 1) === 0)
+    throw new Error("RSA keys of such an exponent are not accepted");
+}
+
+function withoutZeros(integer: Uint8Array): Uint8Array {
+  const start = integer.findIndex((octet) => octet !== 0);
+  return start < 0 ? integer.subarray(integer.length) : integer.subarray(start);
+}
+
+/**
+ * The one key in `keyBytes` with those User IDs and subkeys, self-signatures and revocations that verify; third-party signatures
+ * and secret material are left out. A User ID or subkey whose newest self-signature is over a weak digest is left out: the older
+ * one is not what its owner said last. Revocations count over any digest that openpgp.js verifies. Times are not judged here.
+ * Gives way to other work after each signature. Throws when the key cannot be read, is too large (256 KiB, 200 packets) or weak.
+ */
+export async function verifiedKey(keyBytes: Uint8Array): Promise<Uint8Array> {
+  const minimal = minimalKey(keyBytes);
+  const packet = readPacket(minimal.bytes, 0);
+  if ("fault" in packet) throw new Error("no key packet found");
+  checkSigningKey(bodyOf(minimal.bytes, packet));
+  const key = (await readKey({ binaryKey: minimal.bytes })) as KeyParts;
+  const primary = key.keyPacket;
+  // openpgp.js writes integers anew: a key that wrote them otherwise would become another one
+  if (key.getFingerprint() !== minimal.fingerprint) throw new Error("the integers of the key are malformed");
+  key.revocationSignatures = await verified(key.revocationSignatures, primary, { key: primary });
+  const direct = await verified(key.directSignatures, primary, { key: primary });
+  key.directSignatures = standing(direct);
+  if (direct.length > 0 && key.directSignatures.length === 0)
+    throw new Error(`key ${minimal.fingerprint} is signed by itself over a weak digest`);
+  for (const user of key.users) {
+    const over = { key: primary, userID: user.userID };
+    user.revocationSignatures = await verified(user.revocationSignatures, primary, over);
+    user.selfCertifications = standing(await verified(user.selfCertifications, primary, over));
+  }
+  for (const subkey of key.subkeys) {
+    const over = { key: primary, bind: subkey.keyPacket };
+    subkey.revocationSignatures = await verified(subkey.revocationSignatures, primary, over);
+    subkey.bindingSignatures = standing(await verified(subkey.bindingSignatures, primary, over));
+  }
+  // what is revoked and nothing else stays, for copies that still have the rest
+  key.users = key.users.filter((user) => user.selfCertifications.length + user.revocationSignatures.length > 0);
+  key.subkeys = key.subkeys.filter((one) => one.bindingSignatures.length + one.revocationSignatures.length > 0);
+  return key.write();
+}
+
+async function verified(signatures: readonly SignaturePacket[], primary: Key["keyPacket"], over: object) {
+  const good: SignaturePacket[] = [];
+  for (const signature of signatures) {
+    await setImmediate();
+    const isGood = await (signature as unknown as VerifiableSignature)
+      .verify(primary, signature.signatureType, over, null)
+      .then(
+        () => true,
+        () => false,
+      );
+    if (isGood) good.push(signature);
+  }
+  return good;
+}
+
+/** Those over strong digests, if the newest is among them, else none. The signature of a subkey within counts with its own. */
+function standing(signatures: readonly SignaturePacket[]): SignaturePacket[] {
+  const isStrong = ({ hashAlgorithm, embeddedSignature }: SignaturePacket) =>
+    isStrongDigest(hashAlgorithm) && (embeddedSignature === null || isStrongDigest(embeddedSignature.hashAlgorithm));
+  const strong = signatures.filter(isStrong);
+  const newest = (some: readonly SignaturePacket[]) =>
+    Math.max(0, ...some.map(({ created }) => created?.getTime() ?? 0));
+  return newest(strong) < newest(signatures) ? [] : strong;
+}
+
+/**
+ * `known` with what its owner says in another copy of it: a newer self-signature, a new User ID or subkey, a revocation. Who sent
+ * the copy does not matter, for all of it is proved by the key itself. Judged at `now` (milliseconds since 1970). Refused when it
+ * is another key, cannot be read, or both together grow beyond the measure; `known` then stands as it was. Never throws.
+ */
+export async function mergedWith(known: PgpCertificate, offered: Uint8Array, now: number): Promise<MergedCertificate> {
+  try {
+    const { fingerprint } = minimalKey(offered);
+    if (fingerprint !== known.fingerprint)
+      return { kind: "refused", reason: `key ${fingerprint} is another key than ${known.fingerprint}` };
+    const merged = mergedKey(known.bytes, await verifiedKey(offered));
+    const isNewer = packetCount(merged) > packetCount(mergedKey(known.bytes, known.bytes));
+    return { kind: "merged", certificate: await readPgpCertificate(merged, now), isNewer };
+  } catch (cause) {
+    return { kind: "refused", reason: cause instanceof Error ? cause.message : String(cause) };
+  }
+}
+
+function packetCount(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = 0; at < bytes.length; count++) {
+    const packet = readPacket(bytes, at);
+    if ("fault" in packet) break;
+    at = packet.end;
+  }
+  return count;
+}

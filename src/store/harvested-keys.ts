@@ -1,0 +1,92 @@
+// HarvestedKeys in SQL: bounded in all, for each domain and for each address; what is over its time is never given.
+import type { Selectable } from "kysely";
+import { mailbox } from "../mail/address.ts";
+import type { HarvestedKey, HarvestedKeys, HarvestState } from "../keys/harvested-keys.ts";
+import type { KeyKind } from "../keys/recipient-key.ts";
+import type { Database } from "./database.ts";
+import { keyBytes, keyExtras, readKey } from "./key-bytes.ts";
+import type { Tables } from "./tables.ts";
+
+/** Whoever floods us with keys of a domain fills that domain's share only. */
+const MAX_ALL = 100_000;
+const MAX_OF_DOMAIN = 5_000;
+const MAX_OF_ADDRESS = 5;
+
+type Row = Selectable<Tables["harvested_keys"]>;
+
+export type SqlHarvestedKeys = HarvestedKeys & {
+  /** Removes what is over its time; gives what it was. */
+  prune(
+    now: number,
+  ): Promise<readonly { readonly address: string; readonly kind: KeyKind; readonly fingerprint: string }[]>;
+};
+
+export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): SqlHarvestedKeys {
+  const waiting = sqlite.prepare("SELECT 1 FROM harvested_keys WHERE address_key = ? AND state = 'deferred' LIMIT 1");
+  const current = () => sql.selectFrom("harvested_keys").selectAll().where("expires_at", ">", now()).orderBy("id");
+  const count = async (column?: "domain" | "address_key", value = "") => {
+    const all = sql.selectFrom("harvested_keys").select((row) => row.fn.countAll<number>().as("rows"));
+    const some = column === undefined ? all : all.where(column, "=", value);
+    return (await some.executeTakeFirst())?.rows ?? 0;
+  };
+  const isFull = async (domain: string, addressKey: string) =>
+    (await count("address_key", addressKey)) >= MAX_OF_ADDRESS ||
+    (await count("domain", domain)) >= MAX_OF_DOMAIN ||
+    (await count()) >= MAX_ALL;
+
+  return {
+    async keep({ state, mailbox: { key: addressKey, address, domain }, key, signedAt, seenAt, expiresAt, ...rest }) {
+      const { kind, fingerprint } = key;
+      const known = await current()
+        .where("address_key", "=", addressKey)
+        .where("kind", "=", kind)
+        .where("fingerprint", "=", fingerprint)
+        .executeTakeFirst();
+      if (known === undefined && (await isFull(domain, addressKey))) return "full";
+      const fields = {
+        ...{ state, bytes: keyBytes(key), extras: keyExtras(key), signed_at: signedAt, seen_at: seenAt },
+        ...{ expires_at: expiresAt, evidence: rest.evidence, token_digest: rest.tokenDigest ?? null },
+      };
+      await sql
+        .insertInto("harvested_keys")
+        .values({ address_key: addressKey, address, domain, kind, fingerprint, ...fields })
+        .onConflict((conflict) => conflict.columns(["address_key", "kind", "fingerprint"]).doUpdateSet(fields))
+        .execute();
+      return "kept";
+    },
+    waits: ({ key }) => Promise.resolve(waiting.get(key) !== undefined),
+    async list(state) {
+      const query = state === undefined ? current() : current().where("state", "=", state);
+      return parsed(await query.execute(), now());
+    },
+    async of(owner, kind) {
+      const query = current().where("address_key", "=", owner.key);
+      return parsed(await (kind === undefined ? query : query.where("kind", "=", kind)).execute(), now());
+    },
+    byId: async (id) => (await parsed(await current().where("id", "=", id).execute(), now()))[0],
+    byToken: async (digest) => (await parsed(await current().where("token_digest", "=", digest).execute(), now()))[0],
+    async remove(id) {
+      const { numDeletedRows } = await sql.deleteFrom("harvested_keys").where("id", "=", id).executeTakeFirst();
+      return numDeletedRows > 0;
+    },
+    async prune(at) {
+      const gone = sql.deleteFrom("harvested_keys").where("expires_at", "<=", at);
+      const rows = await gone.returning(["address", "kind", "fingerprint"]).execute();
+      return rows.map(({ address, kind, fingerprint }) => ({ address, kind: kind as KeyKind, fingerprint }));
+    },
+  };
+}
+
+/** A row that cannot be read is passed over: it is no key that could be used. */
+async function parsed(rows: readonly Row[], now: number): Promise<HarvestedKey[]> {
+  const keys: HarvestedKey[] = [];
+  for (const row of rows) {
+    const key = await readKey(row.kind as KeyKind, row.bytes, now, row.extras).catch(() => undefined);
+    if (key === undefined) continue;
+    keys.push({
+      ...{ id: row.id, state: row.state as HarvestState, mailbox: mailbox(row.address), key },
+      ...{ signedAt: row.signed_at, seenAt: row.seen_at, expiresAt: row.expires_at, evidence: row.evidence },
+    });
+  }
+  return keys;
+}

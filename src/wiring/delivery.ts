@@ -1,0 +1,97 @@
+// The wiring of everything between the spool and the servers that mail leaves for: one runner for each route.
+import { keyParts, type KeyParts } from "./keys.ts";
+import { buildHarvest, type Harvest } from "./harvest.ts";
+import { closeParts, type OpenParts } from "./source-shelf.ts";
+import { nextHopSettings, upstreamSettings } from "./upstream.ts";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../config/schema.ts";
+import { deliveryLog } from "../delivery/delivery-log.ts";
+import { createRunner, type Runner } from "../delivery/runner.ts";
+import type { WorkParts } from "../delivery/work.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { SourceHealth } from "../outbound/source-health.ts";
+import { createSender, type Sender } from "../smtp/sender.ts";
+import type { Route } from "../spool/spool.ts";
+import type { Store } from "../store/open.ts";
+
+/** The parts that a reload replaces. */
+export type Delivery = KeyParts & {
+  readonly harvest: Harvest;
+  readonly sender: Sender;
+  readonly runners: Readonly<Record<Route, Runner>>;
+  /** Ends the runners, giving what is in flight until the deadline; gives how many messages were still under way. */
+  stop(deadlineMs: number): Promise<number>;
+};
+
+export type DeliveryWiring = {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly health: SourceHealth;
+};
+
+/** For revocation lists to be loaded at the start; the mail does not wait so long. */
+const LISTS_DEADLINE_MS = 60_000;
+/** So many messages of incoming mail are worked on at once: each may be in memory to be learned from. */
+const INBOUND_IN_FLIGHT = 4;
+
+/** What is open `before` and the same in these settings is used on. */
+export function startDelivery(settings: Settings, store: Store, wiring: DeliveryWiring, before?: OpenParts): Delivery {
+  const { log, metrics, clock } = wiring;
+  const keys = keyParts(settings, { ...wiring, personalKeys: store.personalKeys, cache: store.cache }, before);
+  void keys.trust.lists?.refresh(AbortSignal.timeout(LISTS_DEADLINE_MS));
+  const harvest = buildHarvest(settings, store, keys, wiring);
+  const sender = createSender(upstreamSettings(settings), clock);
+  const forward = nextHopSettings(settings);
+  const nextHop = forward === undefined ? undefined : createSender(forward, clock);
+  const { first, factor, max, giveUp } = settings.retry;
+  const common: Omit<WorkParts, "sender"> = {
+    spool: store.spool,
+    prepare: { ...keys.prepare, writesTo: harvest.writesTo },
+    inbound: { harvest: harvest.learnFrom, isForwarded: nextHop !== undefined },
+    retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
+    hostname: settings.hostname,
+    observe: deliveryLog(log, metrics),
+    now: () => clock.now(),
+    sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
+    random: Math.random,
+  };
+  const observe = deliveryLog(log, metrics);
+  const runners = {
+    outbound: createRunner(
+      { ...common, sender },
+      clock,
+      { maxInFlight: settings.upstream.connections * 2, route: "outbound" },
+      observe,
+    ),
+    inbound: createRunner(
+      { ...common, sender: nextHop ?? sender },
+      clock,
+      { maxInFlight: INBOUND_IN_FLIGHT, route: "inbound" },
+      observe,
+    ),
+  };
+  const all = Object.values(runners);
+  const running = all.map((runner) => runner.run());
+  return {
+    ...keys,
+    harvest,
+    sender,
+    runners,
+    async stop(deadlineMs) {
+      const left = await Promise.all(all.map((runner) => runner.stop(deadlineMs)));
+      await Promise.all(running);
+      await sender.close();
+      await nextHop?.close();
+      return left.reduce((sum, one) => sum + one, 0);
+    },
+  };
+}
+
+/** Ends it and closes what `next` does not use on. */
+export async function stopDelivery(delivery: Delivery, deadlineMs: number, next?: Delivery): Promise<number> {
+  const left = await delivery.stop(deadlineMs);
+  await closeParts(delivery.open, next?.open);
+  return left;
+}

@@ -1,0 +1,67 @@
+// Evidence: each rule of inbound.evidence, for a signer who is the author and for one who is not.
+import { describe, expect, test } from "vitest";
+import { evidenceFor, type EvidenceRule, type Signer } from "../../src/inbound/evidence.ts";
+import { mailbox } from "../../src/mail/address.ts";
+import { sizedBytes } from "../../src/mail/chunks.ts";
+import { readHeader } from "../../src/mail/header.ts";
+
+const NOW = Date.UTC(2029, 0, 1);
+const author = mailbox("victim@corp.test");
+const message = Buffer.from(
+  "Authentication-Results: mx.corp.test; dmarc=pass header.from=corp.test\r\nFrom: Victim@corp.test\r\n\r\nhi\r\n",
+);
+
+const noDns = () => Promise.reject(Object.assign(new Error("no such name"), { code: "ENOTFOUND" }));
+const byResults = (authservId: string): EvidenceRule => ({ kind: "authentication-results", authservId });
+const dmarc: EvidenceRule = { kind: "dmarc", resolve: noDns };
+const signatureOnly: EvidenceRule = { kind: "signature-only" };
+
+async function judge(rule: EvidenceRule, signer: Signer, from = author) {
+  const header = readHeader(message, true)!;
+  const mail = { header, message: sizedBytes(message), author: from, signer };
+  const belief = await evidenceFor(rule, mail, NOW, new AbortController().signal);
+  return belief.believed ? belief.by : `not: ${belief.reason}`;
+}
+
+const chained: Signer = { kind: "smime", mailboxes: [author], hasCertificationPath: true };
+const selfSigned: Signer = { kind: "smime", mailboxes: [author], hasCertificationPath: false };
+const key: Signer = { kind: "pgp", mailboxes: [mailbox("other@corp.test"), mailbox("VICTIM@corp.test")] };
+
+describe("signature-only", () => {
+  test("HARV-01: a self-signed certificate with the author's address vouches for nothing", async () => {
+    expect(await judge(signatureOnly, selfSigned)).toMatch(/^not: .*no certification path/);
+  });
+
+  test("a certificate with a certification path vouches for its mailbox", async () => {
+    expect(await judge(signatureOnly, chained)).toBe("the signer's certification path");
+  });
+
+  test("HARV-03: an OpenPGP key is believed because the operator said so, and the evidence says that", async () => {
+    expect(await judge(signatureOnly, key)).toBe("signature only, as inbound.evidence says");
+  });
+});
+
+describe("the other rules", () => {
+  test("results of the border MTA are believed for either kind of signature, those of another id are not", async () => {
+    expect(await judge(byResults("mx.corp.test"), key)).toBe("dmarc=pass of mx.corp.test");
+    expect(await judge(byResults("mx.corp.test"), chained)).toBe("dmarc=pass of mx.corp.test");
+    expect(await judge(byResults("mx2.corp.test"), key)).toMatch(/^not: no results of/);
+  });
+
+  test("HARV-03: a mail without DKIM teaches nothing when the check is our own", async () => {
+    expect(await judge(dmarc, key)).toMatch(/^not: dmarc=none/);
+  });
+});
+
+test.each([
+  ["signature-only, smime", signatureOnly, { ...chained, mailboxes: [mailbox("attacker@evil.test")] }],
+  ["signature-only, pgp", signatureOnly, { ...key, mailboxes: [mailbox("attacker@evil.test")] }],
+  ["authentication-results", byResults("mx.corp.test"), { ...key, mailboxes: [mailbox("attacker@corp.test")] }],
+  ["authentication-results, no mailbox", byResults("mx.corp.test"), { ...key, mailboxes: [] }],
+  ["dmarc", dmarc, { ...chained, mailboxes: [mailbox("victim@corp.test.evil")] }],
+] satisfies [string, EvidenceRule, Signer][])(
+  "HARV-02, HARV-26: a signer who is not the author is not believed under %s",
+  async (_, rule, signer) => {
+    expect(await judge(rule, signer)).toBe("not: the author is not a mailbox of the signer");
+  },
+);
