@@ -44,7 +44,7 @@ const chain = createChain<SmimeKey>(
   smimeSources({
     personalKeys: store.personalKeys,
     smime: { uploads, incoming: true, keyStore: undefined, userDirectories: [], ldap },
-    pgp: { uploads, incoming: true, keyStore: undefined, keyServer: undefined, wkd: undefined },
+    pgp: { uploads, incoming: true, keyStore: undefined, keyServer: undefined, wkd: undefined, autocrypt: false },
   }),
   { minRsaBits: 2048 },
   systemClock,

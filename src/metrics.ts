@@ -17,6 +17,7 @@ export function createMetrics(version: string) {
     new Histogram<L>({ name: `sealpost_${name}`, help, labelNames, buckets: SECONDS, registers });
 
   collectDefaultMetrics({ register: registry });
+  const sourceUp = gauge("source_up", "1 when the source's last use worked", ["source"]);
   gauge("build_info", "1, with the version as label", ["version"]).set({ version }, 1);
   return {
     registry,
@@ -31,7 +32,8 @@ export function createMetrics(version: string) {
     addressesDisclosed: counter("addresses_disclosed_total", "addresses that a network source was asked for", [
       "source",
     ]),
-    sourceUp: gauge("source_up", "1 when the source's last use worked", ["source"]),
+    sourceUp,
+    sourceStates: sourceStates(sourceUp),
     queueRecipients: gauge("queue_recipients", "recipients in the spool by state", ["state"]),
     queueOldestAge: gauge("queue_oldest_age_seconds", "age of the oldest message that waits"),
     harvestedKeys: counter("harvested_keys_total", "keys seen in incoming mail", ["kind", "result"]),
@@ -42,4 +44,37 @@ export function createMetrics(version: string) {
     reports: counter("reports_total", "problem reports queued"),
     dsns: counter("dsn_total", "delivery status notifications queued"),
   };
+}
+
+export type SourceStates = {
+  /** What the last use of a source said; `kind` tells the two sources apart that have one name, as keystore. */
+  set(source: string, kind: string, isUp: boolean): void;
+  /** Forgets every source but these, each as `NAME (KIND)`. */
+  keepOnly(names: readonly string[]): void;
+};
+
+/** Sets the gauge of a name to 1 when no source of that name is down. */
+function sourceStates(sourceUp: Gauge<"source">): SourceStates {
+  const states = new Map<string, { readonly source: string; readonly isUp: boolean }>();
+  const show = (source: string) => {
+    const own = [...states.values()].filter((state) => state.source === source);
+    if (own.length === 0) sourceUp.remove(source);
+    else sourceUp.labels(source).set(own.every(({ isUp }) => isUp) ? 1 : 0);
+  };
+  return {
+    set(source, kind, isUp) {
+      states.set(sourceName(source, kind), { source, isUp });
+      show(source);
+    },
+    keepOnly(names) {
+      const gone = [...states].filter(([name]) => !names.includes(name));
+      for (const [name] of gone) states.delete(name);
+      for (const [, { source }] of gone) show(source);
+    },
+  };
+}
+
+/** A source as /readyz names it. */
+export function sourceName(source: string, kind: string): string {
+  return `${source} (${kind})`;
 }

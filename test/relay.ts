@@ -16,6 +16,8 @@ export type Relay = {
   readonly configFile: string;
   /** Of the running process; changes when it is started again. */
   readonly port: number;
+  /** 0 when incoming mail is switched off. */
+  readonly inboundPort: number;
   readonly webPort: number;
   readonly metricsPort: number;
   readonly events: readonly Event[];
@@ -74,6 +76,7 @@ class RelayProcess implements Relay {
   readonly events: Event[] = [];
   output = "";
   port = 0;
+  inboundPort = 0;
   webPort = 0;
   metricsPort = 0;
   process!: ChildProcess;
@@ -102,6 +105,7 @@ class RelayProcess implements Relay {
     exited.catch(() => undefined);
     const started = await Promise.race([this.event((event) => event.event === "service.started", from), exited]);
     this.port = started["outbound"] as number;
+    this.inboundPort = (started["inbound"] as number | undefined) ?? 0;
     this.webPort = started["web"] as number;
     this.metricsPort = started["metrics"] as number;
   }

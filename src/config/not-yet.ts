@@ -1,9 +1,6 @@
 // Not yet: settings that the schema knows and no code serves; configured, they are refused by name and never ignored.
 import { valueAt } from "./value-at.ts";
 
-const isGiven = (value: unknown) =>
-  value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0);
-const isAuto = (value: unknown) => value === "auto";
 const isPostgres = (value: unknown) => typeof value === "string" && value.startsWith("postgres");
 
 /** Whoever builds one of these parts takes its line out. */

@@ -47,7 +47,7 @@ export function acceptanceOf(lesson: Lesson, held: HeldKey | undefined, isKnown:
   }
   if (held === undefined) return isKnown ? { kind: "learn", reason: "new" } : { kind: "defer" };
   if (isSame) return { kind: "learn", reason: "newer-form" };
-  if (signedAt <= held.signedAt) return { kind: "ignore", reason: "older-than-held" };
+  if (signedAt < held.signedAt) return { kind: "ignore", reason: "older-than-held" };
   if (!held.isFit) return { kind: "learn", reason: "replaces-unfit" };
   if (key.kind === "smime" && isChained && validFrom > held.validFrom) return { kind: "learn", reason: "renewal" };
   if (key.kind === "smime" && isChained) return { kind: "ignore", reason: "older-certificate" };

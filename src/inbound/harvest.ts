@@ -17,6 +17,7 @@ import { readEntity } from "../mail/mime.ts";
 import type { OfferedKey } from "../pgp/offered-certificates.ts";
 import { mergedWith } from "../pgp/self-signatures.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
+import { takeAutocrypt } from "./autocrypt.ts";
 import { authorOf, mayNotTeach } from "./author.ts";
 import { evidenceFor, type EvidenceRule, type Signer } from "./evidence.ts";
 import { encryptionCertificate, holdsPrivateKey, teachingOf, type Teaching } from "./extract.ts";
@@ -27,6 +28,8 @@ import { confirmationNotice, privateKeyNotice, type NoticeParts } from "./notice
 export type HarvestParts = KeepParts &
   NoticeParts & {
     readonly evidence: EvidenceRule;
+    /** Whether keys in Autocrypt fields of unsigned mail are kept. */
+    readonly autocrypt: boolean;
     /** Counts the beginnings of one message; survives the process. */
     readonly tries: { begin(id: string, now: number): number; done(id: string): void };
     readonly observe: HarvestObserver;
@@ -72,10 +75,15 @@ async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): 
   const message = await collect(leased.content);
   const now = parts.now();
   const teaching = await teachingOf(message, now);
-  if (teaching.kind === "unsigned") return [];
-  const kind = teaching.kind === "refused" ? teaching.by : teaching.kind;
   const { header } = readEntity(message);
   const author = authorOf(header);
+  if (teaching.kind === "unsigned") {
+    const mayTeach = parts.autocrypt && "mailbox" in author && !mayNotTeach(header, leased.envelope.reversePath);
+    if (mayTeach)
+      await takeAutocrypt({ header, message: leased.content, author: author.mailbox }, parts, signal, leased.id);
+    return [];
+  }
+  const kind = teaching.kind === "refused" ? teaching.by : teaching.kind;
   if ("refused" in author) return ignored(author.refused, undefined, kind);
   const { mailbox } = author;
   observe.happened("seen", { address: mailbox, kind }, leased.id);

@@ -60,7 +60,7 @@ export async function keepKey(
   const result = { acceptance, held: own?.key };
   switch (acceptance.kind) {
     case "learn":
-      return (await personalKeys.learn(author, key, signedAt, now))
+      return (await personalKeys.learn(author, key, { origin: "incoming", signedAt, now }))
         ? result
         : { ...result, acceptance: { kind: "ignore", reason: "uploaded-already" } };
     case "defer": {

@@ -21,7 +21,10 @@ export async function decideOn(
   const { id, mailbox, key, signedAt } = entry;
   await policy.ready?.(AbortSignal.timeout(READY_MS));
   const verdict = fitness(key, mailbox, now(), policy);
-  const isTaken = decision === "approve" && verdict.fit && (await personalKeys.learn(mailbox, key, signedAt, now()));
+  const isTaken =
+    decision === "approve" &&
+    verdict.fit &&
+    (await personalKeys.learn(mailbox, key, { origin: "incoming", signedAt, now: now() }));
   await harvested.remove(id);
   const reason = decision === "reject" || verdict.fit ? by : verdict.reason;
   observe.happened(isTaken ? "learned" : "ignored", factsOf(mailbox, key, reason));

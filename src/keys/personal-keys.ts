@@ -11,16 +11,22 @@ export type PersonalKey = {
   readonly signedAt?: number;
 };
 
+export type Learned = {
+  readonly origin: Exclude<KeyOrigin, "upload">;
+  readonly signedAt: number;
+  readonly now: number;
+};
+
 export type PersonalKeys = {
   find(mailbox: Mailbox, kind: KeyKind, origin: KeyOrigin): Promise<readonly PersonalKey[]>;
   list(): Promise<readonly PersonalKey[]>;
   /** Adds or, for the same address, kind and fingerprint, replaces. */
   add(mailbox: Mailbox, key: RecipientKey, origin: KeyOrigin, now: number): Promise<void>;
   /**
-   * Makes this the one learned key of its kind for an address. A key with the same fingerprint that was uploaded stays an upload;
-   * false: for that reason nothing changed.
+   * Makes this the one learned key of its kind and origin for an address. A key with the same fingerprint of a higher origin (upload,
+   * then incoming, then autocrypt) stays what it is; false: for that reason nothing changed.
    */
-  learn(mailbox: Mailbox, key: RecipientKey, signedAt: number, now: number): Promise<boolean>;
+  learn(mailbox: Mailbox, key: RecipientKey, learned: Learned): Promise<boolean>;
   /** Removes one key or all of an address; returns what was removed. */
   remove(mailbox: Mailbox, fingerprint?: string): Promise<readonly PersonalKey[]>;
 };

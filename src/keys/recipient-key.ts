@@ -26,7 +26,7 @@ export type PgpKey = {
 export type RecipientKey = SmimeKey | PgpKey;
 
 /** Where a personal key came from. */
-export type KeyOrigin = "upload" | "incoming";
+export type KeyOrigin = "upload" | "incoming" | "autocrypt";
 
 export function smimeKey(
   certificate: Certificate,

@@ -5,7 +5,7 @@ import { BindRequest, SearchRequest, UnbindRequest } from "ldapts";
 import { asError } from "../as-error.ts";
 import { bindFault, LdapFault, notLdapFault, referralFault, resultFault, serverOf, shown } from "./ldap-fault.ts";
 import { frameReader, OversizeMessage } from "./ldap-frames.ts";
-import { readReply, type LdapReply, type LdapResult } from "./ldap-reply.ts";
+import { readReply, TooManyElements, type LdapReply, type LdapResult } from "./ldap-reply.ts";
 import type { LdapEntry, LdapSearch, LdapSettings } from "./ldap-directory.ts";
 import { openLdapSocket } from "./ldap-socket.ts";
 
@@ -120,7 +120,8 @@ function startExchange(socket: Socket, settings: LdapSettings) {
     try {
       for (const message of frames(chunk)) if (fault === undefined) take(message);
     } catch (cause) {
-      end(cause instanceof OversizeMessage ? tooMuch(settings) : notLdapFault(asError(cause), settings));
+      const isTooMuch = cause instanceof OversizeMessage || cause instanceof TooManyElements;
+      end(isTooMuch ? tooMuch(settings) : notLdapFault(asError(cause), settings));
     }
   });
   socket.on("error", (error) => (lastError = error));

@@ -17,6 +17,9 @@ type LdapOperation =
 /** The octets are no LDAP. */
 export class NotLdap extends Error {}
 
+/** It may be LDAP, and is not read. */
+export class TooManyElements extends NotLdap {}
+
 /** So many elements, whatever they are, may one message have: an empty one takes two octets and far more memory. */
 const MAX_ELEMENTS = 20_000;
 
@@ -97,7 +100,7 @@ function elementsOf(bytes: Buffer, budget: Budget): Element[] {
   const elements: Element[] = [];
   for (let at = 0; at < bytes.length;) {
     budget.left -= 1;
-    if (budget.left < 0) throw new NotLdap(`a message of more than ${MAX_ELEMENTS} elements`);
+    if (budget.left < 0) throw new TooManyElements(`a message of more than ${MAX_ELEMENTS} elements`);
     const header = readHeader(bytes, at);
     if (header === undefined || header.start + header.length > bytes.length)
       throw new NotLdap("an element that goes on beyond its end");

@@ -1,11 +1,11 @@
 // Decide: asks the chains what the treatment table wants to know about one recipient, and nothing more.
 import type { ChainAnswer, KeyChain } from "../keys/chain.ts";
-import type { KeyKind, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
-import { withoutTag, type Mailbox } from "../mail/address.ts";
+import type { KeyKind, KeyOrigin, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
+import { parseMailbox, withoutTag, type Mailbox } from "../mail/address.ts";
 import { isForReader } from "./already-encrypted.ts";
 import type { MailFacts } from "./mail-facts.ts";
 import { policyFor, type Policy, type Rule } from "./rules.ts";
-import { nextStep, type Known, type Treatment } from "./treatment.ts";
+import { nextStep, ORDER, type Known, type Treatment } from "./treatment.ts";
 
 export type Chains = { readonly smime: KeyChain<SmimeKey>; readonly pgp: KeyChain<PgpKey> };
 
@@ -26,6 +26,10 @@ export type Decision = {
 
 /** What matters of a message; `explain` asks without one. */
 export type DecisionFacts = Pick<MailFacts, "projects" | "isRecoveryMail"> & { readonly isPass?: boolean };
+
+/** Sources that tell nobody of the address but Jira itself. */
+const KEPT_HERE: ReadonlySet<string> = new Set<KeyOrigin | "keystore">(["upload", "incoming", "autocrypt", "keystore"]);
+const KEPT_HERE_DEADLINE_MS = 8_000;
 
 /** The treatment of one recipient. Never throws for a look-up: that is a treatment of its own, `later`. */
 export async function decide(
@@ -71,21 +75,60 @@ export async function resolve<K extends RecipientKey>(
   };
 }
 
-/** Which recipients can already read a message that came encrypted, and nobody else can. By address key. */
+/**
+ * Which recipients can already read a message that came encrypted, and nobody else can. By address key. Asked for are only those
+ * whose policy would let it pass; `saw` is told of each of them.
+ */
 export async function passable(
   facts: MailFacts,
   recipients: readonly Mailbox[],
   chains: Chains,
   settings: TreatmentSettings,
   signal: AbortSignal,
+  saw: (recipient: Mailbox, trail: ChainAnswer<RecipientKey>["trail"]) => void = () => undefined,
 ): Promise<ReadonlySet<string>> {
-  const { encrypted } = facts;
+  const { encrypted, from } = facts;
   if (encrypted === undefined) return new Set();
   const kind: KeyKind = encrypted.kind;
-  const keysOf = async (mailbox: Mailbox): Promise<readonly RecipientKey[]> =>
-    (await resolve(chains[kind] as KeyChain<RecipientKey>, mailbox, settings.plusAddress, signal)).known;
-  const owners = await Promise.all(recipients.map(async (mailbox) => ({ mailbox, keys: await keysOf(mailbox) })));
-  const senderKeys = facts.from === undefined ? [] : await keysOf(facts.from);
-  const all = [...owners.flatMap((owner) => owner.keys), ...senderKeys];
+  const mayPass = recipients.filter((recipient) => {
+    const { subject, type } = policyFor(recipient, facts.projects, settings.base, settings.rules);
+    return subject === "keep" && ORDER[type].includes(kind);
+  });
+  if (mayPass.length === 0) return new Set();
+  const chain = chains[kind] as KeyChain<RecipientKey>;
+  const owners = await Promise.all(
+    mayPass.map(async (mailbox) => {
+      const { known, trail } = await resolve(chain, mailbox, settings.plusAddress, signal);
+      saw(mailbox, trail);
+      return { mailbox, keys: known };
+    }),
+  );
+  const untagged = settings.plusAddress === "strip" && from !== undefined ? withoutTag(from) : undefined;
+  const senders = [from, untagged].filter((sender) => sender !== undefined);
+  const senderKeys = await Promise.all(senders.map((sender) => keysKeptHere(chain, sender, signal)));
+  const all = [...owners.map(({ keys }) => keys), ...senderKeys].flat();
   return new Set(owners.filter((owner) => isForReader(encrypted, owner.keys, all)).map((owner) => owner.mailbox.key));
+}
+
+/** Keys of an address that nobody outside needs to be asked for, of the sources that know them. */
+async function keysKeptHere(chain: KeyChain<RecipientKey>, mailbox: Mailbox, signal: AbortSignal) {
+  const over = AbortSignal.any([signal, AbortSignal.timeout(KEPT_HERE_DEADLINE_MS)]);
+  const isOver = new Promise<undefined>((resolve) => {
+    over.addEventListener("abort", () => resolve(undefined), { once: true });
+    if (over.aborted) resolve(undefined);
+  });
+  const asked = chain.sources
+    .filter(({ name }) => KEPT_HERE.has(name))
+    .map(async (source) => {
+      const answer = await Promise.race([source.find(mailbox, over), isOver]);
+      return answer?.kind === "found" ? answer.value : [];
+    });
+  return (await Promise.all(asked)).flat().filter(({ certificate: { addresses } }) => addresses.some(isOf(mailbox)));
+}
+
+function isOf({ key }: Mailbox) {
+  return (address: string): boolean => {
+    const parsed = parseMailbox(address);
+    return "mailbox" in parsed && parsed.mailbox.key === key;
+  };
 }

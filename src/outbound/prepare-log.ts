@@ -1,28 +1,39 @@
 // What prepare finds out and decides, as log events and metrics.
+import type { TrailEntry } from "../keys/chain.ts";
 import type { Log } from "../log.ts";
+import type { Mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import { GuardStop } from "./guard.ts";
 import type { PrepareObserver } from "./prepare.ts";
 import type { SourceHealth } from "./source-health.ts";
 import type { Treatment } from "./treatment.ts";
 
+export type PrepareLog = PrepareObserver & {
+  /** Look-ups that decide about nothing yet: who can read a message that came encrypted. */
+  lookedUp(queueId: string, recipient: Mailbox, trail: readonly TrailEntry[]): void;
+};
+
 /** Why a source failed is told by `health`, once; the lines of each mail only name the source. */
-export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
-  return {
-    decided(queueId, { mailbox: recipient, attempts, state }, { treatment, trail }) {
-      health.saw(trail);
-      for (const { source, kind, answer, ms, cached, candidates, setAside = [] } of trail) {
-        if (answer === "skipped") continue;
-        metrics.lookups.labels(source, answer).inc();
-        metrics.lookupDuration.labels(source).observe(ms / 1000);
-        const fingerprint = candidates.find((candidate) => candidate.fit)?.fingerprint;
-        log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached });
-        for (const { fit, reason, detail, place, fingerprint: unfit } of candidates) {
-          if (!fit) log.event("key.unfit", { queueId, recipient, source, place, fingerprint: unfit, reason, detail });
-        }
-        for (const detail of setAside)
-          log.event("key.unfit", { queueId, recipient, source, reason: "set-aside", detail });
+export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareLog {
+  const lookedUp: PrepareLog["lookedUp"] = (queueId, recipient, trail) => {
+    health.saw(trail);
+    for (const { source, kind, answer, ms, cached, candidates, setAside = [] } of trail) {
+      if (answer === "skipped") continue;
+      metrics.lookups.labels(source, answer).inc();
+      metrics.lookupDuration.labels(source).observe(ms / 1000);
+      const fingerprint = candidates.find((candidate) => candidate.fit)?.fingerprint;
+      log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached });
+      for (const { fit, reason, detail, place, fingerprint: unfit } of candidates) {
+        if (!fit) log.event("key.unfit", { queueId, recipient, source, place, fingerprint: unfit, reason, detail });
       }
+      for (const detail of setAside)
+        log.event("key.unfit", { queueId, recipient, source, reason: "set-aside", detail });
+    }
+  };
+  return {
+    lookedUp,
+    decided(queueId, { mailbox: recipient, attempts, state }, { treatment, trail }) {
+      lookedUp(queueId, recipient, trail);
       if (attempts === 0 && state === "queued") metrics.recipients.labels(treatment.kind).inc();
       const reason = reasonOf(treatment);
       const fingerprints = "key" in treatment ? [treatment.key.fingerprint] : undefined;

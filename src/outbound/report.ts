@@ -1,11 +1,17 @@
 // Report: the notice to a recipient whose message could not be encrypted; it says why, and nothing of the message.
 import { randomUUID } from "node:crypto";
+import type { UnfitReason } from "../keys/fitness.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { composeNotice } from "../mail/compose.ts";
 import type { Notice } from "../spool/spool.ts";
+import type { NoKeyReason } from "./treatment.ts";
 
-/** Sentences for a recipient; a reason that is not here is explained by its own name. */
-const EXPLANATIONS: Record<string, string> = {
+/** Sentences for a recipient. */
+const EXPLANATIONS: Readonly<Record<UnfitReason | NoKeyReason, string>> = {
+  "set-aside": "A certificate or key of yours was found, but it cannot be read or may not be used.",
+  untrusted: "Your certificate was not issued by an authority that is trusted here.",
+  "revocation-unknown": "It cannot be told at present whether your certificate was revoked.",
+  "unknown-critical-extension": "Your certificate has a condition on its use that is not understood here.",
   "no-key": "No certificate and no public key of yours is known.",
   expired: "Your certificate or key has expired.",
   revoked: "Your certificate or key was revoked.",
@@ -17,6 +23,7 @@ const EXPLANATIONS: Record<string, string> = {
   "weak-signature": "Your certificate was signed with an algorithm that is no longer safe.",
   "unsupported-algorithm": "Your certificate or key is of a kind that cannot be used for encryption here.",
 };
+const explanations: ReadonlyMap<string, string> = new Map(Object.entries(EXPLANATIONS));
 
 export type ReportSettings = { readonly hostname: string; readonly from: Mailbox };
 
@@ -28,7 +35,7 @@ export async function problemReport(
   settings: ReportSettings,
   now: number,
 ): Promise<Notice> {
-  const reasons = reason.split(", ").map((one) => EXPLANATIONS[one] ?? `The reason is: ${one}.`);
+  const reasons = reason.split(", ").map((one) => explanations.get(one) ?? `The reason is: ${one}.`);
   const text = [
     "A message to you could not be encrypted and was therefore not sent.",
     "",

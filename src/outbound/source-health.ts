@@ -2,7 +2,8 @@
 import { SourceAtRest } from "../keys/cached-source.ts";
 import type { TrailEntry } from "../keys/chain.ts";
 import { withCauses, type Log } from "../log.ts";
-import type { Metrics } from "../metrics.ts";
+import { sourceName, type Metrics } from "../metrics.ts";
+import type { Chains } from "./decide.ts";
 
 export type SourceState = { readonly ok: boolean; readonly detail: string };
 
@@ -11,32 +12,47 @@ export type SourceHealth = {
   saw(trail: readonly TrailEntry[]): void;
   /** Each source that was used, by `NAME (KIND)`; `detail` is the cause of a failure. */
   states(): Readonly<Record<string, SourceState>>;
+  /** Forgets every source but these: after a reload, when the old chains have ended. */
+  keepOnly(names: readonly string[]): void;
 };
+
+/** Each domain's directory is a server of its own: one that is broken says nothing of the others. */
+const MANY_SERVERS: ReadonlySet<string> = new Set(["wkd"]);
 
 export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
   const states = new Map<string, SourceState>();
-  const failedNow = (name: string, { source, fault }: TrailEntry) => {
+  const failedNow = (name: string, { source, kind, fault }: TrailEntry) => {
     // a source that rests was not asked: what it last said still holds
     if (fault === undefined || fault instanceof SourceAtRest) return;
     const detail = withCauses(fault);
     const before = states.get(name);
     states.set(name, { ok: false, detail });
-    metrics.sourceUp.labels(source).set(0);
+    metrics.sourceStates.set(source, kind, false);
     if (before?.detail !== detail) log.event("source.down", { source, fault: detail });
   };
   return {
     saw(trail) {
       for (const entry of trail) {
         const { kind, source, answer, cached } = entry;
-        const name = `${source} (${kind})`;
+        if (MANY_SERVERS.has(source)) continue;
+        const name = sourceName(source, kind);
         if (answer === "failed") failedNow(name, entry);
         else if (answer !== "skipped" && !cached) {
           if (states.get(name)?.ok === false) log.event("source.up", { source });
           states.set(name, { ok: true, detail: "answers" });
-          metrics.sourceUp.labels(source).set(1);
+          metrics.sourceStates.set(source, kind, true);
         }
       }
     },
     states: () => Object.fromEntries(states),
+    keepOnly(names) {
+      for (const name of states.keys()) if (!names.includes(name)) states.delete(name);
+      metrics.sourceStates.keepOnly(names);
+    },
   };
+}
+
+/** Every source of these chains, as `NAME (KIND)`. */
+export function sourceNames({ smime, pgp }: Chains): string[] {
+  return [smime, pgp].flatMap(({ kind, sources }) => sources.map(({ name }) => sourceName(name, kind)));
 }

@@ -30,7 +30,8 @@ export type Known = {
 
 export type Step = { readonly ask: KeyKind } | { readonly treat: Treatment };
 
-const ORDER: Record<TypeMode, readonly KeyKind[]> = {
+/** The kinds that a type mode allows, in its order. */
+export const ORDER: Record<TypeMode, readonly KeyKind[]> = {
   "smime-only": ["smime"],
   "smime-preferred": ["smime", "pgp"],
   "pgp-preferred": ["pgp", "smime"],
@@ -67,8 +68,16 @@ function fallback(known: Known, kinds: readonly KeyKind[]): Treatment {
   }
 }
 
-/** `no-key`, or the reasons for which every key that was found had to be passed over: `expired, no-encryption-use`. */
+/** Why there is no key when there was none that could be judged. */
+export type NoKeyReason = "no-key" | "set-aside";
+
+/**
+ * The reasons for which every key that was found had to be passed over: `expired, no-encryption-use`. Without any, `set-aside` when
+ * something was there that cannot be read or may not be used, else `no-key`.
+ */
 function whyNoKey(trail: ChainAnswer<SmimeKey | PgpKey>["trail"]): string {
   const reasons = trail.flatMap((entry) => entry.candidates).flatMap((candidate) => candidate.reason ?? []);
-  return reasons.length === 0 ? "no-key" : [...new Set(reasons)].sort().join(", ");
+  if (reasons.length > 0) return [...new Set(reasons)].sort().join(", ");
+  const without: NoKeyReason = trail.some(({ setAside = [] }) => setAside.length > 0) ? "set-aside" : "no-key";
+  return without;
 }

@@ -18,15 +18,15 @@ export type AutocryptKey = {
 
 type OfferFault = { readonly fault: string };
 
-/** Some 500 keys of RSA with a dozen signatures each; a key flooded with third-party certifications is beyond it. */
-const MAX_ATTACHMENT_BYTES = 4 * 1024 * 1024;
+/** Room for some 500 keys; one flooded with third-party certifications is beyond it. */
+const MAX_ATTACHMENT_BYTES = 2 * 1024 * 1024;
 const MAX_KEYS = 1000;
 const MAX_AUTOCRYPT_BYTES = 10 * 1024;
 
 /**
  * Cuts the decoded content of an application/pgp-keys part, armored (any number of blocks) or binary, into single keys; damaged
  * ones are left out. Nothing is verified and nothing parsed beyond packet heads. A fault when there is no key in it, when it has
- * more than 4 MiB or more than 1000 keys. Never throws.
+ * more than 2 MiB or more than 1000 keys. Never throws.
  */
 export function candidatesIn(attachment: Uint8Array): readonly OfferedKey[] | OfferFault {
   if (attachment.length > MAX_ATTACHMENT_BYTES)

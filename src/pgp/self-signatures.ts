@@ -17,6 +17,8 @@ type VerifiableSignature = {
   verify(key: Key["keyPacket"], type: number | null, over: object, date: null): Promise<void>;
 };
 
+/** Of one key as it came, with the third-party signatures; without them it may have 256 KiB and 200 packets. */
+export const MAX_OFFERED_BYTES = 512 * 1024;
 /** SHA-2 and SHA-3 of at least 256 bits (RFC 9580 9.5). SHA-224 is none of them: gpg never makes it. */
 const STRONG_DIGESTS: ReadonlySet<number> = new Set([8, 9, 10, 12, 14]);
 const MIN_RSA_BITS = 2047;
@@ -103,14 +105,15 @@ async function verified(signatures: readonly SignaturePacket[], primary: Key["ke
   return good;
 }
 
-/** Those over strong digests, if the newest is among them, else none. The signature of a subkey within counts with its own. */
+/** Those over strong digests, if none is newer or as new, else none. The signature of a subkey within counts with its own. */
 function standing(signatures: readonly SignaturePacket[]): SignaturePacket[] {
   const isStrong = ({ hashAlgorithm, embeddedSignature }: SignaturePacket) =>
     isStrongDigest(hashAlgorithm) && (embeddedSignature === null || isStrongDigest(embeddedSignature.hashAlgorithm));
-  const strong = signatures.filter(isStrong);
   const newest = (some: readonly SignaturePacket[]) =>
-    Math.max(0, ...some.map(({ created }) => created?.getTime() ?? 0));
-  return newest(strong) < newest(signatures) ? [] : strong;
+    Math.max(-1, ...some.map(({ created }) => created?.getTime() ?? 0));
+  const strong = signatures.filter(isStrong);
+  const weak = signatures.filter((signature) => !isStrong(signature));
+  return newest(strong) > newest(weak) ? strong : [];
 }
 
 /**
@@ -119,6 +122,11 @@ function standing(signatures: readonly SignaturePacket[]): SignaturePacket[] {
  * is another key, cannot be read, or both together grow beyond the measure; `known` then stands as it was. Never throws.
  */
 export async function mergedWith(known: PgpCertificate, offered: Uint8Array, now: number): Promise<MergedCertificate> {
+  if (offered.length > MAX_OFFERED_BYTES)
+    return {
+      kind: "refused",
+      reason: `a key of ${offered.length} octets is too large; at most ${MAX_OFFERED_BYTES} are read`,
+    };
   try {
     const { fingerprint } = minimalKey(offered);
     if (fingerprint !== known.fingerprint)

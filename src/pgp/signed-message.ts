@@ -17,7 +17,7 @@ import { decodeArmor } from "./armor.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { readPacket, TAG } from "./packets.ts";
 import { fingerprintOf, keyIdOf } from "./public-key.ts";
-import { checkSigningKey, isStrongDigest, verifiedKey } from "./self-signatures.ts";
+import { checkSigningKey, isStrongDigest, MAX_OFFERED_BYTES, verifiedKey } from "./self-signatures.ts";
 import { isIgnorable, isKeyPart, isPrimaryKey, mergedKey, minimalKey, publicBody } from "./transferable-key.ts";
 
 export type PgpSignatureVerdict =
@@ -31,6 +31,8 @@ type Candidate = {
   readonly fingerprint: string;
   readonly parts: ReadonlyMap<string, Uint8Array>;
   readonly isSecret: boolean;
+  /** Then `parts` has only what comes first. */
+  readonly isTooLarge: boolean;
 };
 
 /** A signature packet by itself, and in the form that openpgp.js verifies. */
@@ -45,6 +47,7 @@ type Signed = {
 const MAX_SIGNATURE_BYTES = 16 * 1024;
 const MAX_SIGNATURE_PACKETS = 10;
 const MAX_COPIES = 20;
+const MAX_KEYS_IN_ONE = 200;
 const MAX_AHEAD_MS = 15 * 60_000;
 
 const CURVE_DIGESTS: ReadonlySet<enums.hash | null> = new Set([
@@ -137,7 +140,8 @@ function readCandidate(bytes: Uint8Array): Candidate | undefined {
   const parts = new Map<string, Uint8Array>();
   let fingerprint: string | undefined;
   let isSecret = false;
-  for (let at = 0; at < bytes.length;) {
+  let isTooLarge = bytes.length > MAX_OFFERED_BYTES;
+  for (let at = 0; at < Math.min(bytes.length, MAX_OFFERED_BYTES);) {
     const packet = readPacket(bytes, at);
     if ("fault" in packet || isPrimaryKey(packet.tag) !== (at === 0)) return undefined;
     if (at > 0 && !isKeyPart(packet.tag)) return undefined;
@@ -151,8 +155,11 @@ function readCandidate(bytes: Uint8Array): Candidate | undefined {
     }
     isSecret ||= packet.tag === TAG.secretKey || packet.tag === TAG.secretSubkey;
     at = packet.end;
+    if (parts.size <= MAX_KEYS_IN_ONE) continue;
+    isTooLarge = true;
+    break;
   }
-  return fingerprint === undefined ? undefined : { bytes, fingerprint, parts, isSecret };
+  return fingerprint === undefined ? undefined : { bytes, fingerprint, parts, isSecret, isTooLarge };
 }
 
 function theOneSigned(signatures: readonly DetachedSignature[], candidates: readonly Candidate[]): Signed {
@@ -216,6 +223,8 @@ function mergedCopies(candidates: readonly Candidate[], fingerprint: string): Ui
   const copies = candidates.filter((one) => one.fingerprint === fingerprint && !one.isSecret);
   if (copies.length > MAX_COPIES)
     throw new Error(`key ${fingerprint} came along ${copies.length} times; at most ${MAX_COPIES} are read`);
+  if (copies.some(({ isTooLarge }) => isTooLarge))
+    throw new Error(`key ${fingerprint} is too large; at most ${MAX_OFFERED_BYTES} octets are read`);
   return copies.map(({ bytes }) => minimalKey(bytes).bytes).reduce((one, other) => mergedKey(one, other));
 }
 

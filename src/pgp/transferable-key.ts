@@ -176,7 +176,7 @@ function asPublic(bytes: Uint8Array, packet: Packet, body: Uint8Array): Uint8Arr
 }
 
 /** Whether a signature names this key as its issuer, in version 3 by field, else by subpacket 16 or 33 (RFC 9580 5.2.3). */
-export function isIssuedBy(signature: Uint8Array, fingerprint: string): boolean {
+function isIssuedBy(signature: Uint8Array, fingerprint: string): boolean {
   const body = Buffer.from(signature.buffer, signature.byteOffset, signature.length);
   const version = body[0];
   const keyId = keyIdOf(fingerprint);

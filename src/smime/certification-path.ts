@@ -76,12 +76,23 @@ function search(
     if (broken !== undefined) note(TELLS.rule, broken);
     return unsigned < 0 && broken === undefined ? path : undefined;
   };
+  // a maze comes by the same certificates again and again
+  const candidates = new Map<Certificate, readonly Certificate[]>();
+  const above = (one: Certificate): readonly Certificate[] => {
+    let issuers = candidates.get(one);
+    if (issuers === undefined) candidates.set(one, (issuers = issuersOf(one, pools, isAnchor, now)));
+    return issuers;
+  };
   const extended = (path: readonly Certificate[], last: Certificate): readonly Certificate[] | undefined => {
     if (isAnchor(last)) return judged(path);
-    const issuers = issuersOf(last, pools, isAnchor, now).filter((issuer) => !isRepeated(path, issuer));
-    if (issuers.length === 0 || path.length === MAX_PATH) note(TELLS.deadEnd, deadEnd(path, last));
-    if (path.length === MAX_PATH) return undefined;
-    for (const issuer of issuers) {
+    if (path.length === MAX_PATH) {
+      note(TELLS.deadEnd, deadEnd(path, last));
+      return undefined;
+    }
+    let isDeadEnd = true;
+    for (const issuer of above(last)) {
+      if (isRepeated(path, issuer)) continue;
+      isDeadEnd = false;
       if (verified.get(`${last.fingerprint} ${issuer.fingerprint}`) === false) continue;
       if ((stepsLeft -= 1) < 0) {
         note(TELLS.givenUp, `no path to an anchor among ${MAX_STEPS}: too many certificates of the same names`);
@@ -90,6 +101,7 @@ function search(
       const found = extended([...path, issuer], issuer);
       if (found !== undefined) return found;
     }
+    if (isDeadEnd) note(TELLS.deadEnd, deadEnd(path, last));
     return undefined;
   };
   const path = extended([certificate], certificate);

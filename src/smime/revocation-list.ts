@@ -1,5 +1,6 @@
 // Revocation list: one CRL, read once: whose it is, how long it holds, which serial numbers it revokes (RFC 5280 5).
 import { constants, verify, type KeyObject } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { readExtension } from "./certificate-extensions.ts";
 import { readTime, type Certificate } from "./certificate.ts";
 import { issuerKey } from "./certification-path.ts";
@@ -25,6 +26,11 @@ export type RevocationList = {
   readonly scheme: SignatureScheme;
 };
 
+/** All of a list but whom it revokes. */
+export type RevocationListHead = Omit<RevocationList, "revoked">;
+
+type OpenedList = { readonly head: RevocationListHead; readonly entries: Element | undefined };
+
 type SignatureScheme = {
   readonly keyTypes: readonly string[];
   /** Undefined: the algorithm brings its own digest. */
@@ -33,6 +39,7 @@ type SignatureScheme = {
 };
 
 const WHAT = "revocation list";
+const BROKEN_ENTRY = "an entry of it is malformed";
 const ISSUING_DISTRIBUTION_POINT = "2.5.29.28";
 const DELTA_INDICATOR = "2.5.29.27";
 const CERTIFICATE_ISSUER = "2.5.29.29";
@@ -54,25 +61,51 @@ const EDDSA: ReadonlyMap<string, string> = new Map([
 ]);
 const STRONG_DIGESTS: ReadonlySet<string> = new Set(["sha224", "sha256", "sha384", "sha512"]);
 
+/** So many entries are read before other work has its turn: some 40 ms. */
+const ENTRIES_AT_ONCE = 20_000;
+
 /**
  * Reads the list of a DER file, or all lists of a PEM file; at least one. A list that covers not all certificates of its
- * issuer, has no end or a weak signature is refused, and the file with it. Signatures are not verified: see isListOf.
- * Throws Malformed with a reason for people.
+ * issuer, has no end or a weak signature is refused, and the file with it. Signatures are not verified: see isListOf. `admit`
+ * sees the lists before any of their entries is read, and throws when they are not worth it. Rejects with Malformed, whose
+ * message is a reason for people, and with what `admit` throws. Large lists give way to other work.
  */
-export function readRevocationLists(bytes: Uint8Array): readonly [RevocationList, ...RevocationList[]] {
-  if (bytes[0] === TAG.sequence) return [readRevocationList(bytes)];
-  const lists: RevocationList[] = [];
+export async function readRevocationLists(
+  bytes: Uint8Array,
+  admit: (heads: readonly [RevocationListHead, ...RevocationListHead[]]) => void = () => undefined,
+): Promise<readonly [RevocationList, ...RevocationList[]]> {
+  const [first, ...more] = openLists(bytes);
+  admit([first.head, ...more.map(({ head }) => head)]);
+  const lists: [RevocationList, ...RevocationList[]] = [await wholeList(first)];
+  for (const list of more) lists.push(await wholeList(list));
+  return lists;
+}
+
+function openLists(bytes: Uint8Array): readonly [OpenedList, ...OpenedList[]] {
+  if (bytes[0] === TAG.sequence) return [openList(bytes)];
+  const lists: OpenedList[] = [];
   for (const block of pemBlocks(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1"))) {
     if (block.label !== "X509 CRL") continue;
     if (block.der === undefined || !block.isClosed) throw new Malformed("this file is damaged or cut short");
-    lists.push(readRevocationList(block.der));
+    lists.push(openList(block.der));
   }
   const [first, ...rest] = lists;
   if (first === undefined) throw new Malformed("this is no revocation list, neither DER nor PEM");
   return [first, ...rest];
 }
 
-function readRevocationList(der: Uint8Array): RevocationList {
+async function wholeList({ head, entries }: OpenedList): Promise<RevocationList> {
+  const revoked = new Map<string, number>();
+  if (entries === undefined) return { ...head, revoked };
+  const { contentEnd } = entries;
+  for (let at = entries.contentStart, count = 1; at < contentEnd; count++) {
+    at = readEntry(entries.bytes, at, contentEnd, revoked);
+    if (count % ENTRIES_AT_ONCE === 0) await setImmediate();
+  }
+  return { ...head, revoked };
+}
+
+function openList(der: Uint8Array): OpenedList {
   const outer = readDerElement(der);
   if (outer.tag !== TAG.sequence) throw new Malformed("this is no revocation list");
   if (outer.end !== der.length) throw new Malformed(`${der.length - outer.end} octets follow the end of the list`);
@@ -95,33 +128,36 @@ function readRevocationList(der: Uint8Array): RevocationList {
   const explicit = tbs.takeIf(0xa0);
   tbs.close();
   if (explicit !== undefined) readExtensions(new DerSequence(explicit, WHAT).take(TAG.sequence));
-  return {
+  const head = {
     issuer: readDistinguishedName(issuer).text,
     issuerName: comparableName(encodingOf(issuer)),
     thisUpdate,
     nextUpdate: readTime(end, WHAT),
-    revoked: entries === undefined ? new Map() : readEntries(entries),
     der,
     signed: encodingOf(signed),
     signature: signature.subarray(1),
     scheme: readScheme(algorithm),
   };
+  return { head, entries };
 }
 
-/** A few hundred thousand entries are usual for a large CA: nothing is read of them that is not needed. */
-function readEntries(entries: Element): Map<string, number> {
-  const { bytes, contentStart, contentEnd } = entries;
-  const revoked = new Map<string, number>();
-  for (let at = contentStart; at < contentEnd;) {
-    const entry = readDerElement(bytes, at, contentEnd);
-    const serial = readDerElement(bytes, entry.contentStart, entry.contentEnd);
-    const date = readDerElement(bytes, serial.end, entry.contentEnd);
-    if (entry.tag !== TAG.sequence || serial.tag !== TAG.integer) throw new Malformed("an entry of it is malformed");
-    revoked.set(serialKey(contentOf(serial)), date.start);
-    if (date.end < entry.contentEnd) readExtensions(readDerElement(bytes, date.end, entry.contentEnd));
-    at = entry.end;
-  }
-  return revoked;
+/** `YYMMDDhhmmZ`, the shortest time that an entry may have (X.680 47.3). */
+const SHORTEST_TIME = 11;
+
+/**
+ * Puts one entry into `revoked` and gives where the next one begins. A few hundred thousand are usual for a large CA: nothing is
+ * read of them that is not needed.
+ */
+function readEntry(bytes: Uint8Array, at: number, limit: number, revoked: Map<string, number>): number {
+  const entry = readDerElement(bytes, at, limit);
+  const serial = readDerElement(bytes, entry.contentStart, entry.contentEnd);
+  const date = readDerElement(bytes, serial.end, entry.contentEnd);
+  const isTime = date.tag === TAG.utcTime || date.tag === TAG.generalizedTime;
+  if (entry.tag !== TAG.sequence || serial.tag !== TAG.integer || !isTime) throw new Malformed(BROKEN_ENTRY);
+  if (date.contentEnd - date.contentStart < SHORTEST_TIME) throw new Malformed(BROKEN_ENTRY);
+  revoked.set(serialKey(contentOf(serial)), date.start);
+  if (date.end < entry.contentEnd) readExtensions(readDerElement(bytes, date.end, entry.contentEnd));
+  return entry.end;
 }
 
 /** Refuses what changes the meaning of a list or an entry. */
@@ -186,13 +222,13 @@ export function revokedSince(list: RevocationList, certificate: Certificate): nu
  * Whether a CA made this list: its name, its right to (cRLSign), its signature (RFC 5280 6.3.3 f, g). Takes time in proportion
  * to the size of the list.
  */
-export function isListOf(list: RevocationList, issuer: Certificate): boolean {
+export function isListOf(list: RevocationListHead, issuer: Certificate): boolean {
   if (issuer.keyUsage?.has("cRLSign") === false) return false;
   const key = issuerKey(issuer);
   return key !== undefined && comparableName(issuer.subjectDer) === list.issuerName && isSignedWith(list, key);
 }
 
-function isSignedWith({ scheme, signed, signature }: RevocationList, key: KeyObject): boolean {
+function isSignedWith({ scheme, signed, signature }: RevocationListHead, key: KeyObject): boolean {
   if (!scheme.keyTypes.includes(key.asymmetricKeyType ?? "")) return false;
   try {
     return verify(scheme.digest, signed, { key, ...scheme.pss }, signature);

@@ -1,4 +1,5 @@
 // Trust: whether a certificate has a certification path to an anchor that an administrator named, and is not revoked.
+import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Certificate } from "./certificate.ts";
 import { day, pathFinder, pathValidityFault, shown } from "./certification-path.ts";
@@ -34,6 +35,8 @@ export type Trust = {
 
 const MAX_REMEMBERED = 10_000;
 const MAX_REMEMBERED_CAS = 1000;
+/** A search among the same certificates that found nothing is not made again for so long. */
+const FAULT_REMEMBERED_MS = 60_000;
 
 /** A CA of a remembered path, and what was found out about lists of its name. */
 type Issuer = {
@@ -44,12 +47,16 @@ type Issuer = {
 
 type Refusal = Extract<TrustVerdict, { trusted: false }>;
 
-/** Paths that were found are remembered by the certificate's fingerprint; time and revocation are judged afresh each time. */
+/**
+ * Paths that were found are remembered by the certificate's fingerprint; time and revocation are judged afresh each time. That
+ * there is none is remembered for a minute, of the certificate with these companions.
+ */
 export function createTrust({ anchors, intermediates, lists, onMissingList }: TrustSettings): Trust {
   const findPath = pathFinder(anchors, intermediates);
   const remembered = new LRUCache<string, readonly Issuer[]>({ max: MAX_REMEMBERED });
   // thousands of certificates share the few CAs above them, which came along anew with each
   const cas = new LRUCache<string, Issuer>({ max: MAX_REMEMBERED_CAS });
+  const faults = new LRUCache<string, { readonly fault: string; readonly at: number }>({ max: MAX_REMEMBERED });
   const issuerOf = (certificate: Certificate): Issuer => {
     const known = cas.get(certificate.fingerprint);
     if (known !== undefined) return known;
@@ -63,8 +70,14 @@ export function createTrust({ anchors, intermediates, lists, onMissingList }: Tr
       const chain = { path: pathOf(certificate, known), issuers: known };
       if (pathValidityFault(chain.path, now) === undefined) return chain;
     }
+    const question = digestOf([certificate, ...companions]);
+    const before = faults.get(question);
+    if (before !== undefined && before.at <= now && now < before.at + FAULT_REMEMBERED_MS) return before;
     const answer = findPath(certificate, companions, now);
-    if ("fault" in answer) return answer;
+    if ("fault" in answer) {
+      faults.set(question, { fault: answer.fault, at: now });
+      return answer;
+    }
     const issuers = answer.path.slice(1).map(issuerOf);
     remembered.set(certificate.fingerprint, issuers);
     return { path: answer.path, issuers };
@@ -79,6 +92,12 @@ export function createTrust({ anchors, intermediates, lists, onMissingList }: Tr
       return isRefused ? refusal : { trusted: true, path };
     },
   };
+}
+
+function digestOf(certificates: readonly Certificate[]): string {
+  const digest = createHash("sha256");
+  for (const { fingerprint } of certificates) digest.update(fingerprint);
+  return digest.digest("base64");
 }
 
 function pathOf(certificate: Certificate, issuers: readonly Issuer[]): Certificate[] {

@@ -87,8 +87,10 @@ export function keyStoreFile<K extends RecipientKey>(
       }
       if (!state.isFile()) throw new Error("it is not a regular file");
       if (state.size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
-      const reading = await read(await contentOf(file), now());
+      const bytes = await contentOf(file);
+      // what can be read and is of no use is not read again before it changes
       seen = mark;
+      const reading = await read(bytes, now());
       if (reading.kind === "unreadable") throw new Error(reading.reason);
       // an empty store is one; a file of which nothing can be read is not
       if (reading.keys.length === 0 && reading.faults[0] !== undefined) {
@@ -135,8 +137,10 @@ export function keyStoreFile<K extends RecipientKey>(
       expiries++;
     },
     async find(mailbox: Mailbox): Promise<Answer<K>> {
-      const cached = loaded !== undefined && seenExpiries === expiries;
-      if (!cached) await (again ??= readAgain().finally(() => (again = undefined)));
+      const isExpired = seenExpiries !== expiries;
+      const cached = loaded !== undefined && !isExpired;
+      if (isExpired) await (again ??= readAgain().finally(() => (again = undefined)));
+      else if (loaded === undefined) await refresh();
       if (loaded === undefined) return failed(fault ?? new Error(`${file} was not read yet`));
       const keys = loaded.byAddress.get(mailbox.key);
       return { ...(keys === undefined ? absent : found(keys)), cached };

@@ -9,7 +9,7 @@ const MAX_NAMED = 10;
 export function keyStoreLog(log: Log, metrics: Metrics): StoreObserver {
   return {
     loaded(file, kind, format, count, faults, notes) {
-      metrics.sourceUp.labels("keystore").set(1);
+      metrics.sourceStates.set("keystore", kind, true);
       const named = faults.slice(0, MAX_NAMED).map(({ entry, reason }) => `${entry}: ${reason}`);
       log.event("keystore.loaded", {
         file,
@@ -22,7 +22,7 @@ export function keyStoreLog(log: Log, metrics: Metrics): StoreObserver {
       });
     },
     failed(file, kind, cause) {
-      metrics.sourceUp.labels("keystore").set(0);
+      metrics.sourceStates.set("keystore", kind, false);
       log.event("keystore.failed", { file, kind, fault: cause });
     },
   };

@@ -2,7 +2,7 @@
 import { asError } from "../as-error.ts";
 import { absent, failed, found } from "../keys/lookup.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
-import type { KeyKind, KeyOrigin, RecipientKey } from "../keys/recipient-key.ts";
+import type { KeyKind, KeyOrigin, PgpKey, RecipientKey } from "../keys/recipient-key.ts";
 import type { Answer, KeySource } from "../keys/source.ts";
 import type { Mailbox } from "../mail/address.ts";
 import type { UserDirectory } from "../users/directory.ts";
@@ -17,6 +17,11 @@ export type UploadPolicy = {
 /** What was learned from incoming mail, as a source of one kind. */
 export function learnedKeys<K extends RecipientKey>(keys: PersonalKeys, kind: KeyKind & K["kind"]): KeySource<K> {
   return personalSource<K>(keys, kind, "incoming", () => Promise.resolve(undefined));
+}
+
+/** Keys out of Autocrypt fields, which no signature vouches for: the last of all sources. */
+export function autocryptKeys(keys: PersonalKeys): KeySource<PgpKey> {
+  return personalSource<PgpKey>(keys, "pgp", "autocrypt", () => Promise.resolve(undefined));
 }
 
 /** Uploads of active users (and customers, where they may), as a source of one kind. An unknown person counts as a user. */

@@ -30,6 +30,8 @@ export async function keysInAnswer(body: Buffer, mailbox: Mailbox, now: number):
   if (typeof binary === "string") return onlyHere(`${binary} instead of a key`);
   const { parts, damaged } = partsOf(binary, mailbox);
   const publicParts = parts.filter((part) => !part.isSecret);
+  const broken = damaged.find(({ id }) => id !== undefined);
+  if (parts.length === 0 && broken !== undefined) return unknown(broken.reason);
   if (parts.length === 0) return failed(new Error(`answered with ${whatItIs(body)} instead of a key`));
   if (publicParts.length === 0) return onlyHere("a secret key instead of a key");
   // copies of one key count together: a revocation may stand in the one that has lost its User IDs

@@ -2,7 +2,7 @@
 import type { PersonalKeys } from "../keys/personal-keys.ts";
 import type { PgpKey, SmimeKey } from "../keys/recipient-key.ts";
 import type { KeySource } from "../keys/source.ts";
-import { learnedKeys, uploadedKeys, type UploadPolicy } from "./personal.ts";
+import { autocryptKeys, learnedKeys, uploadedKeys, type UploadPolicy } from "./personal.ts";
 
 /** What is configured; a source that is not is undefined, which is not an error. */
 export type SourceParts = {
@@ -20,6 +20,7 @@ export type SourceParts = {
     readonly keyStore: KeySource<PgpKey> | undefined;
     readonly keyServer: KeySource<PgpKey> | undefined;
     readonly wkd: KeySource<PgpKey> | undefined;
+    readonly autocrypt: boolean;
   };
 };
 
@@ -34,7 +35,7 @@ export function smimeSources({ personalKeys, smime }: SourceParts): KeySource<Sm
   ].filter((source) => source !== undefined);
 }
 
-/** PGP: upload > incoming > keystore > keyserver > wkd. */
+/** PGP: upload > incoming > keystore > keyserver > wkd, and autocrypt where that is switched on. */
 export function pgpSources({ personalKeys, pgp }: SourceParts): KeySource<PgpKey>[] {
   return [
     mayUpload(pgp.uploads) ? uploadedKeys<PgpKey>(personalKeys, "pgp", pgp.uploads) : undefined,
@@ -42,6 +43,7 @@ export function pgpSources({ personalKeys, pgp }: SourceParts): KeySource<PgpKey
     pgp.keyStore,
     pgp.keyServer,
     pgp.wkd,
+    pgp.autocrypt ? autocryptKeys(personalKeys) : undefined,
   ].filter((source) => source !== undefined);
 }
 

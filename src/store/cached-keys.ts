@@ -2,7 +2,7 @@
 import type { CacheShelf, KeptAnswer, KeyCache } from "../keys/key-cache.ts";
 import type { KeyKind, Place, RecipientKey } from "../keys/recipient-key.ts";
 import { parseCertificate } from "../smime/certificate.ts";
-import type { Database } from "./database.ts";
+import { withoutWaiting, type Database } from "./database.ts";
 import { keyBytes, readKey } from "./key-bytes.ts";
 
 /** So many rows are kept; past that the ones that end first go. */
@@ -13,7 +13,17 @@ export type SqlKeyCache = KeyCache & {
   prune(now: number): Promise<void>;
 };
 
-export function sqlKeyCache({ sql }: Database): SqlKeyCache {
+export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlKeyCache {
+  // nothing that was asked for before an expiry, whoever makes it in between
+  const writeOne = sqlite.prepare(
+    `INSERT INTO cached_keys (source, kind, settings, address_key, epoch, asked_at, until, keys)
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+     WHERE ?5 = coalesce((SELECT epoch FROM cache_epochs WHERE source = ?1), 0)
+     ON CONFLICT DO UPDATE SET epoch = ?5, asked_at = ?6, until = ?7, keys = ?8`,
+  );
+  const deleteFirst = sqlite.prepare(
+    "DELETE FROM cached_keys WHERE rowid IN (SELECT rowid FROM cached_keys ORDER BY until LIMIT ?)",
+  );
   const epochOf = async (source: string): Promise<number> => {
     const query = sql.selectFrom("cache_epochs").select("epoch").where("source", "=", source);
     return (await query.executeTakeFirst())?.epoch ?? 0;
@@ -35,15 +45,11 @@ export function sqlKeyCache({ sql }: Database): SqlKeyCache {
       const answer = await answerIn<K>(kind, row.keys, now).catch(() => undefined);
       return { epoch, kept: answer && { answer, until: row.until } };
     },
+    // eslint-disable-next-line @typescript-eslint/require-await -- one statement, that rejects rather than wait
     async write({ source, kind, settings }, addressKey, answer, { askedAt, until, epoch }) {
-      if ((await epochOf(source)) !== epoch) return;
       const keys = answer.kind === "absent" ? null : bytesOf(answer.value);
-      const fields = { epoch, asked_at: askedAt, until, keys };
-      await sql
-        .insertInto("cached_keys")
-        .values({ source, kind, settings, address_key: addressKey, ...fields })
-        .onConflict((conflict) => conflict.columns(["address_key", "source", "kind", "settings"]).doUpdateSet(fields))
-        .execute();
+      const row = [source, kind, settings, addressKey, epoch, askedAt, until, keys] as const;
+      withoutWaiting(sqlite, () => writeOne.run(...row));
     },
     async expire(sources) {
       for (const source of sources) {
@@ -68,10 +74,8 @@ export function sqlKeyCache({ sql }: Database): SqlKeyCache {
     async prune(now) {
       await sql.deleteFrom("cached_keys").where("until", "<=", now).execute();
       const count = sql.selectFrom("cached_keys").select((row) => row.fn.countAll<number>().as("rows"));
-      const excess = ((await count.executeTakeFirst())?.rows ?? 0) - MAX_ROWS;
-      if (excess <= 0) return;
-      const first = sql.selectFrom("cached_keys").select("until").orderBy("until").offset(excess).limit(1);
-      await sql.deleteFrom("cached_keys").where("until", "<", first).execute();
+      const excess = ((await count.executeTakeFirst())?.rows ?? 0) - maxRows;
+      if (excess > 0) deleteFirst.run(excess);
     },
   };
 }

@@ -11,6 +11,10 @@ import type { Tables } from "./tables.ts";
  */
 export type Database = { readonly sqlite: DatabaseSync; readonly sql: Kysely<Tables> };
 
+/** So long a statement waits while another process holds the write lock; until then this process does nothing else. */
+const WAIT_MS = 5_000;
+const SHORT_WAIT_MS = 50;
+
 /**
  * Opens DATADIR/sealpost.db; the folder is made with mode 0700. `lost` is what the last moments before a power cut may cost:
  * nothing, or what was committed over this connection. Throws a sentence that names dataDir.
@@ -20,7 +24,7 @@ export function openDatabase(dataDir: string, lost: "nothing" | "last commits" =
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const path = join(dataDir, "sealpost.db");
     makePrivate(path);
-    const sqlite = new DatabaseSync(path, { timeout: 5_000 });
+    const sqlite = new DatabaseSync(path, { timeout: WAIT_MS });
     // 8 KiB pages: of 4, 8 and 16 KiB the least CPU for a mail of 32 KiB received and settled
     // FULL: in WAL mode NORMAL would lose the last commits when the power goes, and needs no fsync for each
     const synchronous = lost === "nothing" ? "FULL" : "NORMAL";
@@ -30,6 +34,16 @@ export function openDatabase(dataDir: string, lost: "nothing" | "last commits" =
     return { sqlite, sql: new Kysely<Tables>({ dialect: new TransactionalDialect({ database: adapted(sqlite) }) }) };
   } catch (cause) {
     throw new Error(`the database in ${dataDir} cannot be opened; see dataDir`, { cause });
+  }
+}
+
+/** Runs what may as well fail: it throws after 50 ms when another process holds the write lock, and holds up no mail for it. */
+export function withoutWaiting<T>(sqlite: DatabaseSync, run: () => T): T {
+  sqlite.exec(`PRAGMA busy_timeout = ${SHORT_WAIT_MS}`);
+  try {
+    return run();
+  } finally {
+    sqlite.exec(`PRAGMA busy_timeout = ${WAIT_MS}`);
   }
 }
 

@@ -46,7 +46,11 @@ export function jiraRest(base: string, token: Secret, get: HttpGet): JiraRest {
   const ask = async <T>(path: string, query: Record<string, string>, shape: z.ZodType<T>, signal: AbortSignal) => {
     const url = new URL(`${root.origin}${root.pathname.replace(/\/+$/, "")}/rest/api/2/${path}`);
     url.search = new URLSearchParams(query).toString();
-    return read(await send(get, url, token, signal), path, shape);
+    const answer = await send(get, url, token, signal);
+    // the search found the user a moment ago: the URL is right
+    if (answer.status === 404 && path === "user")
+      throw new Error("jira does not know a user (404) that its search found, who may just have been deleted");
+    return read(answer, path, shape);
   };
 
   return {

@@ -23,6 +23,8 @@ const FOUND_KEPT_MS = 5 * 60_000;
 const ABSENT_KEPT_MS = 60_000;
 const SIGHT_KEPT_MS = 5 * 60_000;
 const MAX_KEPT = 10_000;
+/** Of so many accounts with one address Jira is asked, one by one, what they may use. */
+const MAX_ACCOUNTS = 20;
 
 const SHOW_ADDRESSES =
   'set "User email visibility" in Jira\'s general configuration to "public" or "logged in users only"';
@@ -73,14 +75,19 @@ function asFault(cause: unknown, signal: AbortSignal): Error {
 /** The best of all accounts with this address: active before inactive, then user before customer. */
 async function findPerson(rest: JiraRest, key: string, signal: AbortSignal): Promise<Person | undefined> {
   const people: Person[] = [];
+  let asked = 0;
   let found = 0;
   let shown = 0;
+  let masked = 0;
   for (const spelling of spellings(key)) {
     for await (const page of rest.search(spelling, signal)) {
       for (const account of page) {
         found++;
         if (account.shownAddress?.includes("@") === true) shown++;
+        else if (account.shownAddress !== undefined) masked++;
         if (account.mailbox?.key !== key) continue;
+        asked++;
+        if (asked > MAX_ACCOUNTS) throw new Error(`jira has more than ${MAX_ACCOUNTS} accounts with one mail address`);
         const kind = (await rest.hasApplication(account, signal)) ? "user" : "customer";
         if (kind === "user" && account.isActive) return { kind, isActive: true };
         people.push({ kind, isActive: account.isActive });
@@ -88,6 +95,7 @@ async function findPerson(rest: JiraRest, key: string, signal: AbortSignal): Pro
     }
   }
   if (found > 0 && shown === 0) throw new Error(`jira shows no mail address of the users it found; ${SHOW_ADDRESSES}`);
+  if (masked > 0) throw new Error(`jira masks the mail address of a user it found; ${SHOW_ADDRESSES}`);
   return people.sort((a, b) => rank(b) - rank(a))[0];
 }
 

@@ -47,6 +47,7 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
     ...{ personalKeys, harvested, hostname, observe, tries: store.harvestTries },
     policy: harvestPolicy(settings, keys),
     evidence: evidenceRule(inbound),
+    autocrypt: inbound?.autocrypt === true,
     deferredForMs: inbound?.deferredFor ?? 30 * DAY_MS,
     pendingForMs: 30 * DAY_MS,
     publicUrl: web.publicUrl.replace(/\/+$/, ""),

@@ -1,12 +1,12 @@
 // Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
 import type { Delivery } from "./delivery.ts";
 import type { Clock } from "../clock.ts";
-import { notAfter } from "../keys/fitness.ts";
 import type { Log } from "../log.ts";
 import { mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
-import type { SourceHealth } from "../outbound/source-health.ts";
+import { sourceNames, type SourceHealth } from "../outbound/source-health.ts";
 import type { Store } from "../store/open.ts";
+import type { SqlPersonalKeys } from "../store/personal-keys.ts";
 import type { Readiness } from "../web/server.ts";
 
 const HOUSEKEEPING_MS = 1_000;
@@ -61,8 +61,8 @@ export async function keepHouse(
 
 /** What /readyz says. */
 export async function readiness(
-  store: Store,
-  { sources, sender }: Delivery,
+  store: Pick<Store, "checkWritable">,
+  { sources, sender, chains }: Pick<Delivery, "sources" | "sender" | "chains">,
   health: SourceHealth,
   listeners: Readonly<Record<string, boolean>>,
 ): Promise<Readiness> {
@@ -76,6 +76,9 @@ export async function readiness(
     const { fault } = keyStore;
     return [[`keystore (${kind})`, { ok: fault === undefined, detail: fault?.message ?? "readable" }] as const];
   });
+  // mail of before a reload may still say something of sources that are no more
+  const names = sourceNames(chains);
+  const used = Object.entries(health.states()).filter(([name]) => names.includes(name));
   return {
     isReady: written.ok && Object.values(listeners).every(Boolean),
     store: written,
@@ -84,22 +87,26 @@ export async function readiness(
       ok: sender.isUp ?? null,
       detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
     },
-    sources: { ...health.states(), ...Object.fromEntries(stores) },
+    sources: { ...Object.fromEntries(used), ...Object.fromEntries(stores) },
   };
 }
 
 /** Sets the gauges that nothing else keeps up to date. */
-export async function collect(store: Store, metrics: Metrics, clock: Clock): Promise<void> {
+export async function collect(
+  store: Pick<Store, "spool" | "personalKeys">,
+  metrics: Metrics,
+  clock: Clock,
+): Promise<void> {
   const { states, oldestAcceptedAt } = await store.spool.counts();
   for (const [state, count] of Object.entries(states)) metrics.queueRecipients.labels(state).set(count);
   metrics.queueOldestAge.set(oldestAcceptedAt === undefined ? 0 : (clock.now() - oldestAcceptedAt) / 1000);
+  const keys = await (store.personalKeys as SqlPersonalKeys).ends();
   metrics.personalKeys.reset();
-  const keys = await store.personalKeys.list();
-  for (const { key, origin } of keys) metrics.personalKeys.labels(key.kind, origin).inc();
+  for (const { kind, origin } of keys) metrics.personalKeys.labels(kind, origin).inc();
   for (const days of EXPIRING_DAYS) {
     const end = clock.now() + days * 86_400_000;
     metrics.personalKeysExpiring
       .labels(String(days))
-      .set(keys.filter(({ key }) => (notAfter(key) ?? Infinity) <= end).length);
+      .set(keys.filter(({ notAfter = Infinity }) => notAfter <= end).length);
   }
 }

@@ -42,6 +42,7 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
   const { personalKeys, log, metrics, clock, health } = wiring;
   const { smime, pgp } = settings;
   const { contentEncryption, keyTransport } = smime;
+  const autocrypt = settings.inbound?.autocrypt === true;
   const shelf = sourceShelf(settings.cache, wiring, before);
   const trust = buildTrust(settings, shelf, wiring);
   const { fitness } = trust;
@@ -50,7 +51,7 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
   const configured = {
     personalKeys,
     smime: { ...sources.smime, uploads: { ...smime.userUpload, people }, incoming: smime.incoming },
-    pgp: { ...sources.pgp, uploads: { ...pgp.userUpload, people }, incoming: pgp.incoming },
+    pgp: { ...sources.pgp, uploads: { ...pgp.userUpload, people }, incoming: pgp.incoming, autocrypt },
   };
   const chains: Chains = {
     smime: createChain("smime", smimeSources(configured), fitness, clock, LOOKUP_DEADLINE_MS),

@@ -30,7 +30,7 @@ export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock
       : [{ part: "smime.trust.crls", use: (signal: AbortSignal) => useLists(lists, signal, clock) }]),
     ...sourcesOf(chains.pgp),
     ...(people === undefined ? [] : [{ part: "users.jira", use: (signal: AbortSignal) => people.probe(signal) }]),
-    { part: "upstream", use: () => useUpstream(settings, clock) },
+    { part: "upstream", use: (signal) => useUpstream(settings, clock, signal) },
   ];
 }
 
@@ -64,11 +64,20 @@ async function useLists(lists: RevocationLists, signal: AbortSignal, clock: Cloc
   return lists.probe(clock.now());
 }
 
-async function useUpstream(settings: Settings, clock: Clock): Promise<Probe> {
-  const sender = createSender(upstreamSettings(settings), clock);
+/** Below the deadline of every part, so that the setting can be named; a mail server that greets late has answered by then. */
+const UPSTREAM_DEADLINE_MS = 25_000;
+
+async function useUpstream(settings: Settings, clock: Clock, signal: AbortSignal): Promise<Probe> {
+  const upstream = upstreamSettings(settings);
+  const sender = createSender(upstream, clock);
+  const late = clock.sleep(UPSTREAM_DEADLINE_MS, signal).then(() => {
+    const detail = `upstream ${upstream.host}:${upstream.port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;
+    return { ok: false, detail: `${detail}; see upstream.host, upstream.port and upstream.tls` };
+  });
   try {
-    return await sender.probe();
+    return await Promise.race([sender.probe(), late]);
   } finally {
+    // ends what still waits for a reply
     await sender.close();
   }
 }

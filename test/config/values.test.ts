@@ -112,11 +112,11 @@ test("faults of environment variables name the variable", () => {
     SEALPOST_UPSTREAM_PASSWORD: "CANARY",
     SEALPOST_SOMETHING: "x",
     SEALPOST_OUTBOUND_USERS: "[",
-    SEALPOST_SMIME_KEYTRANSPORT: "auto",
+    SEALPOST_DATABASE: "postgres://ann@db.example/x",
   };
   expect(faultsOf(SMALLEST, env).sort()).toEqual([
+    "SEALPOST_DATABASE: database: PostgreSQL is not built yet: remove it or wait for a version that has it",
     "SEALPOST_OUTBOUND_USERS: not valid YAML; write a value such as true, 8 or [a, b]",
-    "SEALPOST_SMIME_KEYTRANSPORT: smime.keyTransport: auto is not built yet: remove it or wait for a version that has it",
     "SEALPOST_SOMETHING: no setting has this name",
     "SEALPOST_UPSTREAM_PASSWORD: a secret is not given in the environment; put it into a file and name that in SEALPOST_UPSTREAM_PASSWORD_FILE",
     'SEALPOST_UPSTREAM_PORT: upstream.port: must be a whole number from 1 to 65535, not "smtp"',

@@ -280,7 +280,8 @@ describe("HARV-39: what a mail may cost", () => {
 
   test("signatures of 9 KB are passed over and do not count as one of the five", async () => {
     const text = await signed();
-    const big = text.replace(PLAIN, "").replace("; b=", `; x1=${"y".repeat(9_000)}; b=`);
+    const big = text.replace(PLAIN, "").replace("v=1;", `v=1; x1=${"y".repeat(9_000)};`);
+    expect(big.length).toBeGreaterThan(9_000);
     expect((await judge(`${big.repeat(5)}${text}`)).verdict).toBe(PASSES);
   });
 

@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
 import { SourceAtRest } from "../../src/keys/cached-source.ts";
-import type { TrailEntry } from "../../src/keys/chain.ts";
+import type { KeyChain, TrailEntry } from "../../src/keys/chain.ts";
+import type { PgpKey, SmimeKey } from "../../src/keys/recipient-key.ts";
 import type { Log } from "../../src/log.ts";
 import { createMetrics } from "../../src/metrics.ts";
-import { createSourceHealth } from "../../src/outbound/source-health.ts";
+import { createSourceHealth, sourceNames } from "../../src/outbound/source-health.ts";
+import { keyStoreLog } from "../../src/sources/key-store-log.ts";
 
 function stage() {
   const told: string[] = [];
@@ -14,7 +16,7 @@ function stage() {
   const metrics = createMetrics("1");
   const health = createSourceHealth(log, metrics);
   const up = async () => (await metrics.sourceUp.get()).values.map(({ value }) => value);
-  return { told, health, up };
+  return { told, health, up, log, metrics };
 }
 
 const entry = (more: Partial<TrailEntry>): TrailEntry => ({
@@ -56,4 +58,40 @@ test("a source that was skipped is neither up nor down; one name in both chains 
   health.saw([entry({ kind: "pgp", source: "keystore" })]);
   expect(told).toHaveLength(1);
   expect(health.states()).toMatchObject({ "keystore (smime)": { ok: false }, "keystore (pgp)": { ok: true } });
+});
+
+test("the directories of many domains are no source that is down because of one of them", async () => {
+  const { told, health, up } = stage();
+  for (let mail = 0; mail < 10; mail++) {
+    health.saw([entry({ kind: "pgp", source: "wkd" })]);
+    health.saw([entry({ kind: "pgp", source: "wkd", answer: "failed", fault: new Error("bad.example answered 500") })]);
+  }
+  expect([told, health.states(), await up()]).toEqual([[], {}, []]);
+});
+
+test("a key store that is broken is not shown as up by the other one of the same name", async () => {
+  const { log, metrics, up, health } = stage();
+  const [smime, pgp] = [keyStoreLog(log, metrics), keyStoreLog(log, metrics)];
+  smime.failed("people.pem", "smime", new Error("garbage"));
+  pgp.loaded("people.asc", "pgp", "OpenPGP keys", 1, [], []);
+  health.saw([entry({ kind: "pgp", source: "keystore" })]);
+  expect(await up()).toEqual([0]);
+  smime.loaded("people.pem", "smime", "PEM", 1, [], []);
+  expect(await up()).toEqual([1]);
+});
+
+test("a source that a reload took away is forgotten, and its name stays only for another of it", async () => {
+  const { health, metrics, up } = stage();
+  health.saw([...down(refused(), "directory:old"), ...down(refused(), "keystore"), entry({ source: "ldap" })]);
+  health.saw([entry({ kind: "pgp", source: "keystore" })]);
+  const chain = (kind: "smime" | "pgp", ...names: string[]) => ({ kind, sources: names.map((name) => ({ name })) });
+  const names = sourceNames({
+    smime: chain("smime", "ldap") as unknown as KeyChain<SmimeKey>,
+    pgp: chain("pgp", "keystore") as unknown as KeyChain<PgpKey>,
+  });
+  health.keepOnly(names);
+  expect(Object.keys(health.states()).toSorted()).toEqual(["keystore (pgp)", "ldap (smime)"]);
+  const { values } = await metrics.sourceUp.get();
+  expect(values.map(({ labels }) => labels.source).toSorted()).toEqual(["keystore", "ldap"]);
+  expect(await up()).toEqual([1, 1]);
 });

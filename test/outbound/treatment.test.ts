@@ -97,6 +97,18 @@ test("the reason names why the keys that were found do not serve", () => {
   });
 });
 
+test("a key that cannot be read or may not be used is told of, unless another one says more", () => {
+  const without = nextStep(known({ fallback: "report" }, "absent", "absent"));
+  expect(without).toEqual({ treat: { kind: "report", reason: "no-key" } });
+  const setAside = (unfit: readonly UnfitReason[]) => {
+    const smime = answer<SmimeKey>("smime", "absent", unfit)!;
+    const trail = smime.trail.map((entry) => ({ ...entry, setAside: ["userCertificate: cannot be read"] }));
+    return nextStep({ ...known({ fallback: "report" }, "absent", "absent"), smime: { ...smime, trail } });
+  };
+  expect(setAside([])).toEqual({ treat: { kind: "report", reason: "set-aside" } });
+  expect(setAside(["expired"])).toEqual({ treat: { kind: "report", reason: "expired" } });
+});
+
 test("mail that is already ciphertext passes before anything is asked", () => {
   expect(said(nextStep(known({}, undefined, undefined, { isPass: true })))).toBe("pass");
 });

@@ -1,5 +1,5 @@
 // Keys out of attachments and Autocrypt fields, and whose addresses a certificate that came along may speak for.
-import { enums, generateKey } from "openpgp";
+import { enums, generateKey, type PrivateKey } from "openpgp";
 import { afterAll, describe, expect, test } from "vitest";
 import { readPgpCertificate } from "../../src/pgp/certificate.ts";
 import { autocryptKey, candidatesIn, type OfferedKey } from "../../src/pgp/offered-certificates.ts";
@@ -83,18 +83,18 @@ describe("attachments", () => {
       /no OpenPGP key/,
     ],
     [
-      "HARV-32: more than 4 MiB",
-      Buffer.concat([alice.bytes, Buffer.alloc(4 * 1024 * 1024)]),
-      /at most 4194304 are read/,
+      "HARV-32: more than 2 MiB",
+      Buffer.concat([alice.bytes, Buffer.alloc(2 * 1024 * 1024)]),
+      /at most 2097152 are read/,
     ],
     ["more than 1000 keys", Buffer.concat(Array.from({ length: 1001 }, () => alice.bytes)), /more than 1000 keys/],
   ])("%s is a fault", (_, attachment, fault) => {
     expect(candidatesIn(attachment)).toEqual({ fault: expect.stringMatching(fault) as string });
   });
 
-  test("HARV-32: a key with thousands of third-party certifications still verifies, without them", async () => {
+  test("HARV-32: a key with two thousand third-party certifications still verifies, without them", async () => {
     const certification = (await madeKey()).toPublic().users[0]!.selfCertifications[0]!.write();
-    const flood = Buffer.concat(Array.from({ length: 18_000 }, () => writePacket(2, certification)));
+    const flood = Buffer.concat(Array.from({ length: 2000 }, () => writePacket(2, certification)));
     const flooded = Buffer.concat([alice.bytes, flood]);
     const signature = detachedSignature(home, CONTENT, { signer: alice.fingerprint, signedAt: NOW });
     const verdict = await verifyPgpSignature(
@@ -105,6 +105,28 @@ describe("attachments", () => {
     );
     expect(verdict.kind === "good" && verdict.certificate.bytes.length).toBe(alice.bytes.length);
   });
+
+  test.each([
+    ["third-party certifications", 3000, (key: PrivateKey) => key.users[0]!.selfCertifications[0]!.write(), 2],
+    ["subkeys", 300, (key: PrivateKey) => key.toPublic().subkeys[0]!.keyPacket.write(), 14],
+  ] as const)(
+    "HARV-32: a key with so many %s that it is too large is refused unread",
+    async (_, length, bodyOf, tag) => {
+      const other = await madeKey();
+      const packets = Array.from({ length }, (_none, index) => {
+        const body = Buffer.from(bodyOf(other));
+        // each another key
+        if (tag === 14) body.writeUInt32BE(index, 1);
+        return writePacket(tag, body);
+      });
+      const signature = detachedSignature(home, CONTENT, { signer: alice.fingerprint, signedAt: NOW });
+      const verdict = await verifyPgpSignature(CONTENT, signature, [Buffer.concat([alice.bytes, ...packets])], NOW);
+      expect(verdict).toEqual({
+        kind: "refused",
+        reason: expect.stringMatching(/too large; at most 524288/) as string,
+      });
+    },
+  );
 
   test("HARV-32: a key with more than 200 packets of its own is refused", async () => {
     const key = await madeKey();

@@ -93,6 +93,7 @@ public class BcSign {
       capabilities.addCapability(SMIMECapability.aES256_CBC);
       capabilities.addCapability(SMIMECapability.aES128_CBC);
       capabilities.addCapability(SMIMECapability.rC2_CBC, 128);
+      if (traits.contains("gcm")) capabilities.addCapability(new ASN1ObjectIdentifier("2.16.840.1.101.3.4.1.46"));
       attributes.add(new SMIMECapabilitiesAttribute(capabilities));
     }
     for (String trait : traits) {

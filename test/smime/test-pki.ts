@@ -92,6 +92,7 @@ export class TestPki {
   readonly folder = mkdtempSync(join(tmpdir(), "sealpost-pki-"));
   readonly made: number = Math.floor(Date.now() / 1000);
   #count = 1000;
+  readonly #lists = new Map<string, () => readonly RevocationList[]>();
   readonly #serials = new Map<string, number>();
   readonly #keyOf = new Map<string, string>();
 
@@ -166,10 +167,19 @@ export class TestPki {
       ...["ca", "-gencrl", "-config", `${folder}.cnf`, "-cert", this.at(`${by}.pem`), "-keyfile", key, ...times],
       ...[...signing, "-out", this.at(`${name}.crl`)],
     ]);
+    try {
+      const lists = await readRevocationLists(readFileSync(this.at(`${name}.crl`)));
+      this.#lists.set(name, () => lists);
+    } catch (cause) {
+      this.#lists.set(name, () => {
+        throw cause;
+      });
+    }
   }
 
+  /** Throws the reason when a list is refused. */
   lists(...names: readonly string[]): RevocationList[] {
-    return names.flatMap((name) => readRevocationLists(readFileSync(this.at(`${name}.crl`))));
+    return names.flatMap((name) => this.#lists.get(name)!());
   }
 
   /** Our own judgement; lists are asked for strictly, as openssl does. */

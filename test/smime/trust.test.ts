@@ -266,10 +266,10 @@ test.each(DIFFERENT)("%s", async (_title, name, order, expected, isGoodForOpenss
   expect((await pki.verify(name, order)).isGood).toBe(isGoodForOpenssl);
 });
 
-describe("the fixtures", () => {
+describe("the fixtures", async () => {
   const pem = (name: string) =>
     parseCertificate([...pemBlocks(fixtureBytes(`smime/certs/${name}.pem`).toString("latin1"))][0]!.der!);
-  const lists = readRevocationLists(fixtureBytes("smime/crl/issuing.crl"));
+  const lists = await readRevocationLists(fixtureBytes("smime/crl/issuing.crl"));
   const trust = createTrust({
     anchors: [pem("issuing")],
     intermediates: [],
@@ -364,6 +364,36 @@ describe("a maze of certificates", () => {
     const verdict = trust.judge(pki.certificate("ann-imposter"), companions, pki.time(1));
     expect(performance.now() - start).toBeLessThan(500);
     expect(said(verdict)).toMatch(/^untrusted: no path to an anchor (?:within 100 signatures|among 1000)/);
+  });
+
+  test("is searched once in a minute, however often it is asked for, and again with other companions", () => {
+    const trust = createTrust({ anchors: maze(101), intermediates: [], lists: undefined, onMissingList: "wait" });
+    const verify = vi.spyOn(X509Certificate.prototype, "verify");
+    const [ann, now] = [pki.certificate("ann-imposter"), pki.time(1)];
+    const judged = (companions: readonly Certificate[], at: number) => {
+      const before = verify.mock.calls.length;
+      expect(trust.judge(ann, companions, at).trusted).toBe(false);
+      return verify.mock.calls.length - before;
+    };
+    const counts = [judged([], now), judged([], now + 59_999), judged([], now + 60_000), judged([], now - 1)];
+    expect([...counts, judged(maze(1), now)]).toEqual([100, 0, 100, 100, 100]);
+    verify.mockRestore();
+  });
+
+  test("of a hundred companions is compared with the path as far as a thousand steps need it, and no more", () => {
+    const compare = vi.spyOn(Buffer, "compare");
+    const trust = createTrust({
+      anchors: [pki.certificate("root")],
+      intermediates: [],
+      lists: undefined,
+      onMissingList: "wait",
+    });
+    const verdict = trust.judge(pki.certificate("ann-imposter"), maze(100), pki.time(1));
+    const count = compare.mock.calls.length;
+    compare.mockRestore();
+    expect(said(verdict)).toMatch(/^untrusted: no path to an anchor/);
+    // before, each of a thousand steps looked at all hundred candidates, and compared each with the whole path
+    expect(count).toBeLessThan(40_000);
   });
 
   test("costs a hundred signatures at most, whatever is in it", () => {

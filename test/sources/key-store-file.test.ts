@@ -112,6 +112,30 @@ describe("a store that changes", () => {
     expect(await source.probe(never)).toMatchObject({ ok: false });
   });
 
+  test("one that was never good is read again when it has changed, and not for every look-up", async () => {
+    write("keystores/certs-uber.ks");
+    let reads = 0;
+    const read: StoreReader<RecipientKey> = (bytes, now) => (reads++, certificateReader(undefined)(bytes, now));
+    const source = store(join(folder, "store"), "smime", read);
+    const findsAlice = async () => (await source.find(mailbox("alice@example.com"), never)).kind;
+    for (let mail = 0; mail < 5; mail++) expect(await findsAlice()).toBe("failed");
+    expect(reads).toBe(1);
+    source.forget();
+    for (let mail = 0; mail < 5; mail++) expect(await findsAlice()).toBe("failed");
+    expect(reads).toBe(2);
+    write("smime/certs/alice.pem");
+    expect(await findsAlice()).toBe("found");
+    expect(reads).toBe(3);
+  });
+
+  test("one whose reader fails is not read again before it changes either", async () => {
+    write("smime/certs/alice.pem");
+    let reads = 0;
+    const source = store(join(folder, "store"), "smime", () => (reads++, Promise.reject(new Error("a fault of ours"))));
+    for (let mail = 0; mail < 5; mail++) await source.find(mailbox("alice@example.com"), never);
+    expect([reads, source.fault?.message]).toEqual([1, expect.stringContaining("a fault of ours")]);
+  });
+
   test.each([
     ["an empty file", Buffer.alloc(0)],
     ["half a bundle", fixtureBytes("smime/bundles/all.p7b").subarray(0, 9_000)],

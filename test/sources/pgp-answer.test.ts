@@ -7,6 +7,7 @@ import { splitRing } from "../../src/pgp/ring.ts";
 import { keysInAnswer } from "../../src/sources/pgp-answer.ts";
 import { fixtureBytes } from "../fixtures.ts";
 import { FIXTURE_TIME } from "../keys-of.ts";
+import { certified, dsaBody, rsaBody } from "../pgp/forged-keys.ts";
 
 const all = fixtureBytes("pgp/all.gpg");
 const MADE = new Date(FIXTURE_TIME - 60_000);
@@ -202,5 +203,91 @@ describe("LOOK-08, LOOK-11: answers of many and of large keys", () => {
       /^answered with a key that cannot be read|^absent \(keys of version 255/,
     );
     expect(await said(Buffer.concat([damaged, fixtureBytes("pgp/alice.gpg")]))).toMatch(/^found Alice/);
+  });
+});
+
+describe("H1: an answer of which one copy of the mailbox's key cannot be read", () => {
+  const packetsOf = (bytes: Uint8Array) => {
+    const packets: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at = packetEnd(bytes, at))
+      packets.push(bytes.subarray(at, packetEnd(bytes, at)));
+    return packets;
+  };
+  const twoCopies = async () => {
+    const { privateKey: key } = await generateKey({
+      userIDs: [{ email: "tess@example.com" }],
+      ...{ type: "curve25519", format: "object", date: MADE },
+    });
+    const live = key.toPublic().write();
+    const revoked = (await revokeKey({ key, format: "object", date: MADE })).publicKey.write();
+    const certification = key.users[0]!.selfCertifications[0]!.write();
+    const forged = (from: number, count: number) =>
+      Array.from({ length: count }, (_, at) => {
+        const body = Buffer.from(certification);
+        body.writeUInt32BE(from + at, body.length - 4);
+        return writePacket(2, body);
+      });
+    return { live, revoked, forged };
+  };
+
+  test("too large, too large together or with a hole: it fails, also beside another good key of the mailbox", async () => {
+    const { live, revoked, forged } = await twoCopies();
+    const [primary, revocation] = packetsOf(revoked) as [Uint8Array, Uint8Array];
+    const other = await freshKey({ email: "tess@example.com" });
+    for (const [parts, reason] of [
+      [[live, revoked, ...forged(0, 200)], /another copy of key [0-9a-f]{40} cannot be read: the key has 20\d packets/],
+      [[live, ...forged(0, 120), revoked, ...forged(120, 120)], /another copy of key .*: the key has 24\d packets/],
+      [[live, primary, Buffer.from([1]), revocation], /the key is damaged near octet \d+$/],
+      [[primary, Buffer.from([1]), revocation, live], /the key is damaged near octet \d+$/],
+      [[other, live, primary, Buffer.from([1]), revocation], /the key is damaged near octet \d+$/],
+      [[live, revoked, ...forged(0, 200), other], /another copy of key/],
+    ] as const) {
+      const body = Buffer.concat(parts);
+      expect(await said(body, "tess@example.com")).toMatch(reason);
+      expect(await keysInAnswer(body, mailbox("tess@example.com"), FIXTURE_TIME)).toMatchObject({ isOnlyHere: true });
+      // somebody else's key beside it is another matter
+      expect(await said(Buffer.concat([body, fixtureBytes("pgp/alice.gpg")]))).toMatch(/^found Alice/);
+    }
+    expect(await said(Buffer.concat([live, revoked]), "tess@example.com")).toBe("found revoked");
+  });
+});
+
+describe("C1: answers made to keep a reader busy", () => {
+  test("more than a thousand signatures, or a hundred slow ones, of all keys together are not verified", async () => {
+    const many = Array.from({ length: 6 }, () => certified(rsaBody(2048), ALICE, { count: 170 }));
+    expect(await said(Buffer.concat(many))).toBe(
+      "answered with keys with 1020 signatures of their own; at most 1000 are read",
+    );
+    const slow = Array.from({ length: 3 }, () => certified(dsaBody(1024, 160), ALICE, { count: 34 }));
+    expect(await said(Buffer.concat(slow))).toBe(
+      "answered with keys with 102 signatures that are slow to verify; at most 100 are read",
+    );
+    expect(await said(Buffer.concat([...many, ...slow]), "bob@example.com")).toBe("absent");
+  });
+
+  test("a key of such a size is set aside, and the good one beside it is found", async () => {
+    const body = Buffer.concat([certified(dsaBody(8192), ALICE, { count: 1 }), fixtureBytes("pgp/alice.gpg")]);
+    expect(await said(body)).toMatch(/^found Alice .*\(keys of DSA with 8192 bits are not supported\)$/);
+  });
+});
+
+describe("H5: failures that are about one mailbox only", () => {
+  const alice = fixtureBytes("pgp/alice.gpg");
+  const first = alice.subarray(0, [...splitRing(alice)][0]!.end);
+  const bloated = certified(rsaBody(2048), ALICE, { count: 201 });
+  test.each([
+    ["a key that is cut off", alice.subarray(0, 300), true],
+    ["a damaged block", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!\n-----END PGP PUBLIC KEY BLOCK-----\n", true],
+    ["a message", "-----BEGIN PGP MESSAGE-----\n\nwcA=\n-----END PGP MESSAGE-----\n", true],
+    ["secret keys", fixtureBytes("pgp/alice-secret.asc"), true],
+    ["a key too large to read", bloated, true],
+    ["a key with a hole", Buffer.concat([first.subarray(0, 150), first.subarray(160)]), true],
+    ["too many keys", Buffer.concat(Array.from({ length: 51 }, () => alice)), true],
+    ["nothing", "", undefined],
+    ["a web page", "<html>log in</html>", undefined],
+    ["a sentence", "no keys found", undefined],
+  ])("%s", async (_what, body, isOnlyHere) => {
+    const answer = await keysInAnswer(Buffer.from(body), mailbox(ALICE), FIXTURE_TIME);
+    expect([answer.kind, answer.isOnlyHere]).toEqual(["failed", isOnlyHere]);
   });
 });

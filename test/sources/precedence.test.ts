@@ -25,6 +25,7 @@ function personal(...keys: (readonly [KeyOrigin, RecipientKey])[]): PersonalKeys
     find: (_, kind, origin) => Promise.resolve(all.filter((one) => one.key.kind === kind && one.origin === origin)),
     list: () => Promise.resolve(all),
     add: () => Promise.reject(new Error("not here")),
+    learn: () => Promise.reject(new Error("not here")),
     remove: () => Promise.resolve([]),
   };
 }
@@ -46,7 +47,15 @@ function parts(personalKeys: PersonalKeys, more: { smime?: object; pgp?: object 
   return {
     personalKeys,
     smime: { uploads: ALL, incoming: true, keyStore: undefined, userDirectories: [], ldap: undefined, ...more.smime },
-    pgp: { uploads: ALL, incoming: true, keyStore: undefined, keyServer: undefined, wkd: undefined, ...more.pgp },
+    pgp: {
+      uploads: ALL,
+      incoming: true,
+      keyStore: undefined,
+      keyServer: undefined,
+      wkd: undefined,
+      autocrypt: false,
+      ...more.pgp,
+    },
   };
 }
 

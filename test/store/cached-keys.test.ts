@@ -4,6 +4,8 @@ import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { absent, found } from "../../src/keys/lookup.ts";
 import { smimeKey, type PgpKey, type SmimeKey } from "../../src/keys/recipient-key.ts";
+import { sqlKeyCache } from "../../src/store/cached-keys.ts";
+import { closeDatabase, openDatabase } from "../../src/store/database.ts";
 import type { Store } from "../../src/store/open.ts";
 import { certificateOf, pgpKeyOf } from "../keys-of.ts";
 import { dataFolder, type DataFolder } from "./data-folder.ts";
@@ -113,4 +115,42 @@ test("rows that are out of date are pruned", async () => {
   const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
   expect(database.prepare("SELECT address_key FROM cached_keys").all()).toMatchObject([{ address_key: BOB }]);
   database.close();
+});
+
+test("rows that are too many are pruned although all of them end at the same time, the ones that end first before them", async () => {
+  const database = openDatabase(folder.dataDir, "last commits");
+  const cache = sqlKeyCache(database, 3);
+  const names = Array.from({ length: 6 }, (_, number) => `user${number}@example.com`);
+  for (const name of names) await cache.write(LDAP, name, absent, time());
+  await cache.write(LDAP, ALICE, absent, { ...time(), until: now() + 1 });
+  await cache.prune(now());
+  const left = database.sqlite
+    .prepare("SELECT address_key FROM cached_keys")
+    .all()
+    .map((row) => row["address_key"]);
+  expect(left).toHaveLength(3);
+  expect(left).not.toContain(ALICE);
+  await cache.prune(now());
+  expect(database.sqlite.prepare("SELECT count(*) AS rows FROM cached_keys").get()).toMatchObject({ rows: 3 });
+  await closeDatabase(database);
+});
+
+test("while another process holds the write lock an answer is not kept, after a short wait; reading goes on", async () => {
+  await store.cache.write(LDAP, ALICE, absent, time());
+  const database = openDatabase(folder.dataDir, "last commits");
+  const cache = sqlKeyCache(database);
+  const other = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
+  other.exec("BEGIN IMMEDIATE");
+  const since = performance.now();
+  await expect(cache.write(LDAP, BOB, absent, time())).rejects.toThrow("locked");
+  expect((await cache.read(LDAP, ALICE, now())).kept?.answer).toEqual(absent);
+  // the patient wait is five seconds, and nothing else is done in it
+  expect(performance.now() - since).toBeLessThan(2_500);
+  other.exec("ROLLBACK");
+  other.close();
+  // whatever may wait on this connection waits as before
+  expect(database.sqlite.prepare("PRAGMA busy_timeout").get()).toMatchObject({ timeout: 5_000 });
+  await cache.write(LDAP, BOB, absent, time());
+  expect((await cache.read(LDAP, BOB, now())).kept?.answer).toEqual(absent);
+  await closeDatabase(database);
 });

@@ -2,11 +2,14 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { notAfter } from "../../src/keys/fitness.ts";
 import { pgpKey, smimeKey } from "../../src/keys/recipient-key.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { readPgpCertificate } from "../../src/pgp/certificate.ts";
 import { parseCertificate } from "../../src/smime/certificate.ts";
+import { closeDatabase, openDatabase } from "../../src/store/database.ts";
 import type { Store } from "../../src/store/open.ts";
+import { sqlPersonalKeys } from "../../src/store/personal-keys.ts";
 import { fixtureBytes } from "../fixtures.ts";
 import { dataFolder, type DataFolder } from "./data-folder.ts";
 
@@ -69,7 +72,9 @@ test("a stored key that cannot be read hides no other", async () => {
   database
     .prepare("UPDATE personal_keys SET bytes = x'3003020101' WHERE fingerprint = ?")
     .run(certificate("alice").fingerprint);
-  database.exec("INSERT INTO personal_keys VALUES ('alice@example.com', 'pgp', 'ff', 'x', 'upload', x'00', 1, NULL, NULL)");
+  database.exec(
+    "INSERT INTO personal_keys VALUES ('alice@example.com', 'pgp', 'ff', 'x', 'upload', x'00', 1, NULL, NULL)",
+  );
   database.close();
   expect((await store.personalKeys.find(alice, "smime", "upload")).map((one) => one.key.fingerprint)).toEqual([
     certificate("bob").fingerprint,
@@ -78,6 +83,42 @@ test("a stored key that cannot be read hides no other", async () => {
   // and it can be removed
   await store.personalKeys.remove(alice);
   expect(await store.personalKeys.list()).toEqual([]);
+});
+
+test("the text about a key that cannot be read names no address, for it stands in the log, and names who shows it", async () => {
+  await store.personalKeys.add(alice, certificate("alice"), "upload", 1);
+  const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
+  database.exec("UPDATE personal_keys SET bytes = x'00'");
+  database.close();
+  const fault = await store.personalKeys.find(alice, "smime", "upload").catch((cause: unknown) => cause);
+  const { message } = fault as Error;
+  expect(message).toContain("stored smime key");
+  expect(message).toContain("queue show");
+  expect(message.toLowerCase()).not.toMatch(/alice|@|example/);
+});
+
+test("the ends of keys are known without parsing again what has not changed, and follow every change", async () => {
+  let judged = 0;
+  const database = openDatabase(folder.dataDir);
+  // each parsing of a key asks for the time
+  const keys = sqlPersonalKeys(database, () => (judged++, folder.clock.now()));
+  const [first, second] = [certificate("alice"), await openPgp("bob")];
+  await keys.add(alice, first, "upload", 1);
+  await keys.learn(alice, second, { origin: "incoming", signedAt: 1_000, now: 2 });
+  database.sqlite.exec("INSERT INTO personal_keys VALUES ('x', 'pgp', 'ff', 'x', 'upload', x'00', 1, NULL, NULL)");
+  const both = [
+    { kind: "pgp", origin: "incoming", notAfter: notAfter(second) },
+    { kind: "smime", origin: "upload", notAfter: first.certificate.notAfter },
+  ];
+  for (let scrape = 0; scrape < 5; scrape++) expect(await keys.ends()).toEqual(both);
+  expect(judged).toBe(3);
+  // another process: the same fingerprint from a newer mail, and one key less
+  const other = await folder.open();
+  await other.personalKeys.learn(alice, second, { origin: "incoming", signedAt: 2_000, now: 3 });
+  await other.personalKeys.remove(alice, first.fingerprint);
+  expect(await keys.ends()).toEqual([both[0]]);
+  expect(judged).toBe(4);
+  await closeDatabase(database);
 });
 
 test("what one process announces another sees once, in order, from where it began", async () => {

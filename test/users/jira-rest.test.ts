@@ -77,7 +77,12 @@ describe("an answer that is none has failed and is not remembered", () => {
     ["Jira Cloud's users", "user/search", { status: 200, body: '[{"accountId":"5b1","active":true}]' }, /at 0\.name/],
     ["a user without active", "user/search", { status: 200, body: '[{"name":"ann"}]' }, /at 0\.active/],
     ["roles missing", "user", { status: 200, body: '{"name":"ann","active":true}' }, /at applicationRoles/],
-    ["the user gone", "user", { status: 404, body: "{}" }, /\(404\)/],
+    [
+      "the user gone",
+      "user",
+      { status: 404, body: "{}" },
+      /^jira does not know a user \(404\) that its search found, who/,
+    ],
     ["no myself", "myself", { status: 500, body: "" }, /answered myself with status 500/],
   ])(
     "%s to %s: the look-up fails in an operator's words, and the next one asks again",

@@ -51,6 +51,14 @@ describe("who has this address", () => {
     }
   });
 
+  test("hundreds of accounts with one address fail after twenty questions for what they may use", async () => {
+    stage.jira.state.users = Array.from({ length: 90 }, () => account("ann@example.com", CUSTOMER));
+    expect(await find("ann@example.com")).toBe("jira has more than 20 accounts with one mail address");
+    expect(stage.jira.requests.filter(({ path }) => path === "user")).toHaveLength(20);
+    stage.jira.state.users = stage.jira.state.users.slice(0, 20);
+    expect(await find("ann@example.com")).toBe("active customer");
+  });
+
   test("an address with a tag and signs of a URL reaches Jira as it is", async () => {
     stage.jira.state.users = [account("ann+a&b=c#d@example.com")];
     expect(await find("ann+a&b=c#d@example.com")).toBe("active user");
@@ -97,6 +105,20 @@ describe("whoever is not to be seen is not absent", () => {
       );
     },
   );
+
+  test("R12: a result with a masked address beside one that is shown may be the one asked for, and fails", async () => {
+    const masked = account("ann at example dot com", { name: "ann@example.com-1" });
+    stage.jira.state.users = [masked, account("other@example.com", { name: "ann@example.com-2" })];
+    expect(await find("ann@example.com")).toMatch(
+      /^jira masks the mail address of a user it found.*"User email visibility"/,
+    );
+  });
+
+  test("R12: results without any address beside one that is shown are no fault", async () => {
+    const homelessOne = account(undefined, { name: "ann@example.com-1" });
+    stage.jira.state.users = [homelessOne, account("other@example.com", { name: "ann@example.com-2" })];
+    expect(await find("ann@example.com")).toBe("absent");
+  });
 
   test("a token whose user has no address cannot show that anybody is absent, and the failure says to give it one", async () => {
     homeless.state.users = [account("ann@example.com")];
