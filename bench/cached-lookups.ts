@@ -34,6 +34,7 @@ const ldap = cachedSource(server, {
   shelf: { source: "ldap", kind: "smime", settings: "bench" },
   times: { ttlMs: 3_600_000, absentTtlMs: 3_600_000 },
   clock: systemClock,
+  isFit: () => true,
   cacheFailed: (cause) => {
     throw cause;
   },

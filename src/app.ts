@@ -5,7 +5,7 @@ import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/schema.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import { createSourceHealth } from "./outbound/source-health.ts";
+import { createSourceHealth, sourceNames } from "./outbound/source-health.ts";
 import type { Route } from "./spool/spool.ts";
 import { openStore, type Store } from "./store/open.ts";
 import { takeServeLock } from "./store/serve-lock.ts";
@@ -99,6 +99,7 @@ async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
       // from here on the new one is in use, whatever becomes of the old one's remains
       settings = next;
       await stopDelivery(before, ending.aborted ? 0 : DRAIN_MS, delivery).catch(told);
+      wiring.health.keepOnly(sourceNames(delivery.chains));
       await store.cache.keepOnly(delivery.shelves).catch(told);
       return undefined;
     },

@@ -7,7 +7,7 @@ import type { Attempt } from "./settlement.ts";
 
 export type InboundParts = {
   /** Learns from the message. Never rejects and never takes long, whatever the message is; gives the notices that it causes. */
-  harvest(leased: Leased): Promise<readonly Notice[]>;
+  readonly harvest: (leased: Leased) => Promise<readonly Notice[]>;
   /** Whether it is passed on to the next hop; else these are copies. */
   readonly isForwarded: boolean;
 };

@@ -10,6 +10,9 @@ export class NoSuchHost extends HttpFault {
   }
 }
 
+/** The server answers well, but more than is read: a fault of this one answer. */
+export class AnswerTooLarge extends HttpFault {}
+
 /** What was asked: `proxy` is the one that may have been used, `lateAfterMs` is there when the time ran out. */
 export type Asked = {
   readonly url: URL;

@@ -1,6 +1,6 @@
 // HTTP GET with bounds: one request to one server, so much time, so many bytes, redirects only within the same origin.
 import { request, type Dispatcher } from "undici";
-import { HttpFault, httpFault, placeOf } from "./http-fault.ts";
+import { AnswerTooLarge, HttpFault, httpFault, placeOf } from "./http-fault.ts";
 import { isPublicHostName, type AddressLookup } from "./public-address.ts";
 import { createDispatcher, proxyRoute } from "./route.ts";
 
@@ -109,10 +109,10 @@ function nextPlace(url: URL, location: string | string[] | undefined, hops: numb
 
 async function whole(url: URL, answer: Dispatcher.ResponseData, maxBytes: number): Promise<HttpAnswer> {
   const { statusCode: status, headers, body } = answer;
-  const refuse = (text: string) => {
+  const refuse = (text: string, Fault = HttpFault) => {
     // destroying a body that nobody reads is an error of its own
     body.on("error", () => undefined).destroy();
-    return new HttpFault(text);
+    return new Fault(text);
   };
   if (status === 407) throw refuse(`${placeOf(url)} answered 407, as only a proxy may`);
   const encoding = String(headers["content-encoding"] ?? "identity").trim();
@@ -122,7 +122,7 @@ async function whole(url: URL, answer: Dispatcher.ResponseData, maxBytes: number
   let bytes = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > maxBytes) throw refuse(`${placeOf(url)} sent an answer larger than ${maxBytes} bytes`);
+    if (bytes > maxBytes) throw refuse(`${placeOf(url)} sent an answer larger than ${maxBytes} bytes`, AnswerTooLarge);
     chunks.push(chunk);
   }
   const [type] = [headers["content-type"] ?? ""].flat();

@@ -4,6 +4,7 @@ import type { Mailbox } from "../mail/address.ts";
 import { fitness, notAfter, validFrom, type FitnessPolicy, type UnfitReason } from "./fitness.ts";
 import { failed, type Lookup } from "./lookup.ts";
 import type { KeyKind, RecipientKey } from "./recipient-key.ts";
+import { rejudged } from "./rejudged.ts";
 import type { Answer, KeySource } from "./source.ts";
 
 /** One candidate with its verdict; `reason` is undefined for a fit key. */
@@ -68,8 +69,8 @@ export function createChain<K extends RecipientKey>(
           continue;
         }
         const since = clock.now();
-        const said = await ask(source, mailbox, { policy, clock, lookupDeadlineMs }, signal);
-        const judged = said.kind === "found" ? judge(said.value, mailbox, clock.now(), policy) : NOTHING;
+        const { said, now } = await ask(source, mailbox, { policy, clock, lookupDeadlineMs }, signal);
+        const judged = said.kind === "found" ? judge(said.value, mailbox, now, policy) : NOTHING;
         // a key of which it cannot be told whether it was revoked is neither used nor passed by
         const isUnknown = judged.best === undefined && judged.unknown !== undefined;
         const fault = said.kind === "failed" ? said.cause : isUnknown ? new Error(judged.unknown) : undefined;
@@ -108,27 +109,35 @@ function skipped(kind: KeyKind, source: string, why: string | undefined): TrailE
 // an abort without a reason makes an exception with a stack each time: more than the rest of a look-up in memory costs
 const OVER = "over";
 
+/** What the source said, with keys as they are at `now`. */
+type Said<K extends RecipientKey> = { readonly said: Answer<K>; readonly now: number };
+
 async function ask<K extends RecipientKey>(
   source: KeySource<K>,
   mailbox: Mailbox,
   { policy, clock, lookupDeadlineMs }: ChainParts,
   signal: AbortSignal,
-): Promise<Answer<K>> {
+): Promise<Said<K>> {
   const over = new AbortController();
   const end = () => over.abort(OVER);
   signal.addEventListener("abort", end, { once: true });
   if (signal.aborted) end();
-  const find = async () => {
-    const answer = await source.find(mailbox, over.signal);
-    if (answer.kind === "found") await policy.ready?.(over.signal);
-    return answer;
+  const find = async (): Promise<Said<K>> => {
+    const said = await source.find(mailbox, over.signal);
+    if (said.kind !== "found") return { said, now: clock.now() };
+    await policy.ready?.(over.signal);
+    // one time for both: what ends between them would be judged by what held before
+    const now = clock.now();
+    const value = await rejudged(said.value, now);
+    return { said: value === said.value ? said : { ...said, value }, now };
   };
+  const failure = (cause: unknown): Said<K> => ({ said: failed(cause), now: clock.now() });
   const late = clock.sleep(lookupDeadlineMs, over.signal).then(() => undefined);
   try {
     const answer = await Promise.race([find(), late]);
-    return answer ?? failed(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`));
+    return answer ?? failure(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`));
   } catch (cause) {
-    return failed(cause);
+    return failure(cause);
   } finally {
     signal.removeEventListener("abort", end);
     end();

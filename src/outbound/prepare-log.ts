@@ -1,21 +1,14 @@
 // What prepare finds out and decides, as log events and metrics.
-import type { TrailEntry } from "../keys/chain.ts";
 import type { Log } from "../log.ts";
-import type { Mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import { GuardStop } from "./guard.ts";
 import type { PrepareObserver } from "./prepare.ts";
 import type { SourceHealth } from "./source-health.ts";
 import type { Treatment } from "./treatment.ts";
 
-export type PrepareLog = PrepareObserver & {
-  /** Look-ups that decide about nothing yet: who can read a message that came encrypted. */
-  lookedUp(queueId: string, recipient: Mailbox, trail: readonly TrailEntry[]): void;
-};
-
 /** Why a source failed is told by `health`, once; the lines of each mail only name the source. */
-export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareLog {
-  const lookedUp: PrepareLog["lookedUp"] = (queueId, recipient, trail) => {
+export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
+  const lookedUp: PrepareObserver["lookedUp"] = (queueId, recipient, trail) => {
     health.saw(trail);
     for (const { source, kind, answer, ms, cached, candidates, setAside = [] } of trail) {
       if (answer === "skipped") continue;

@@ -4,6 +4,8 @@ import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
 import type { MessageCipher, Split } from "../encrypt/cipher.ts";
 import { splitMessage, withoutPrivateFields, type SubjectMode } from "../encrypt/outer-header.ts";
 import type { PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
+import type { TrailEntry } from "../keys/chain.ts";
+import { rejudged } from "../keys/rejudged.ts";
 import type { KeySource } from "../keys/source.ts";
 import { fitness, type FitnessPolicy } from "../keys/fitness.ts";
 import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
@@ -61,6 +63,8 @@ export type PrepareParts = {
 
 export type PrepareObserver = {
   decided(id: string, recipient: LeasedRecipient, decision: Decision): void;
+  /** What the sources said of somebody while it was found out whether mail that came encrypted may be passed. */
+  lookedUp(id: string, mailbox: Mailbox, trail: readonly TrailEntry[]): void;
   stopped(id: string, recipients: readonly Mailbox[], cause: Error): void;
   encrypted(kind: "smime" | "pgp", ms: number): void;
 };
@@ -71,7 +75,9 @@ type Decided = { readonly recipient: LeasedRecipient; readonly decision: Decisio
 export async function prepare(leased: Leased, parts: PrepareParts, signal: AbortSignal): Promise<Prepared> {
   const facts = await readMailFacts(leased.content, leased.allRecipients.length, mayExempt(parts.settings));
   await parts.writesTo?.(leased.due.map(({ mailbox }) => mailbox));
-  const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal);
+  const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal, (mailbox, trail) =>
+    parts.observe.lookedUp(leased.id, mailbox, trail),
+  );
   const decided = await Promise.all(
     leased.due.map(async (recipient): Promise<Decided> => {
       const isPass = canRead.has(recipient.mailbox.key);
@@ -210,8 +216,9 @@ async function senderKey(load: Load, group: readonly Member<RecipientKey>[]): Pr
   if (answer?.kind === "failed")
     throw new Error("the key store that toSender asks cannot be read", { cause: answer.cause });
   if (answer?.kind !== "found") return [];
-  return answer.value
-    .filter((key) => fitness(key, from, parts.now(), parts.fitness).fit && format(key) === format(first))
+  const now = parts.now();
+  return (await rejudged(answer.value, now))
+    .filter((key) => fitness(key, from, now, parts.fitness).fit && format(key) === format(first))
     .slice(0, 1);
 }
 

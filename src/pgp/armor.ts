@@ -13,7 +13,12 @@ type ArmorFault = {
   readonly bytes?: Uint8Array;
 };
 
-type DecodedArmor = { readonly blocks: readonly ArmorBlock[]; readonly faults: readonly ArmorFault[] };
+type DecodedArmor = {
+  readonly blocks: readonly ArmorBlock[];
+  readonly faults: readonly ArmorFault[];
+  /** Whether the text ends within a block, or within a line that begins one. */
+  readonly isCutShort: boolean;
+};
 
 const MAX_BLOCKS = 200_000;
 const BEGIN = /^-----BEGIN PGP ([A-Z0-9 ,/]{1,40})-----$/;
@@ -45,7 +50,7 @@ export function decodeArmor(text: string): DecodedArmor {
       const type = BEGIN.exec(line)?.[1];
       if (blocks.length + faults.length >= MAX_BLOCKS) {
         faults.push({ type: type ?? "", line: lineNumber, reason: `more than ${MAX_BLOCKS} blocks` });
-        return { blocks, faults };
+        return { blocks, faults, isCutShort: false };
       }
       open = type === undefined ? undefined : { type, line: lineNumber, lines: [] };
     } else if (open !== undefined && line === `-----END PGP ${open.type}-----`) {
@@ -56,7 +61,13 @@ export function decodeArmor(text: string): DecodedArmor {
     } else open?.lines.push(line);
   }
   breakOff();
-  return { blocks, faults };
+  return { blocks, faults, isCutShort: open !== undefined || isBeginCutShort(text.slice(text.lastIndexOf("\n") + 1)) };
+}
+
+/** Whether these are the first octets of a BEGIN line, and not all of them. */
+function isBeginCutShort(line: string): boolean {
+  const [known] = /^-----BEGIN PGP /.exec(line) ?? [];
+  return known === undefined ? line !== "" && "-----BEGIN PGP ".startsWith(line) : !line.endsWith("-----");
 }
 
 /** The binary in the lines between BEGIN and END: headers up to a blank line, base64, perhaps `=` and a checksum. */

@@ -6,6 +6,7 @@ import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { algorithmName, checkEncryptionKey } from "./pkesk.ts";
 import { ALGORITHM, isEcdsaSignature, readPublicKey } from "./public-key.ts";
 import { minimalKey, type MinimalKey } from "./transferable-key.ts";
+import { validityMoments } from "./validity-moments.ts";
 
 export type { PgpEncryptionKey } from "./encryption-key.ts";
 
@@ -13,7 +14,10 @@ export type { PgpEncryptionKey } from "./encryption-key.ts";
 export type PgpUnusable =
   "revoked" | "expired" | "not-yet-valid" | "weak-key" | "no-encryption-subkey" | "unsupported-algorithm";
 
-/** A parsed certificate; times are milliseconds since 1970 or undefined for "never". Validity was judged at `judgedAt`. */
+/**
+ * A parsed certificate; times are milliseconds since 1970 or undefined for "never". Validity was judged at `judgedAt`, and what is
+ * said of it here holds until `changesAt`, at which it has to be read again.
+ */
 export type PgpCertificate = {
   /** The transferable public key, binary packets, without trust packets and without secret material. */
   readonly bytes: Uint8Array;
@@ -26,7 +30,11 @@ export type PgpCertificate = {
   readonly userIds: readonly string[];
   /** Their addr-specs: what stands in the last `<…>`, or the whole User ID when it is a bare address. */
   readonly addresses: readonly string[];
+  /** Those of all User IDs, verified or not: a key may be found by them, and is never trusted for them. */
+  readonly claimedAddresses: readonly string[];
   readonly judgedAt: number;
+  /** The first moment after `judgedAt` at which a key or a signature in it begins or ends; Infinity when there is none. */
+  readonly changesAt: number;
   readonly encryption: PgpEncryption;
   /** Features subpacket advertises SEIPDv2 (RFC 9580 5.2.3.32). */
   readonly readsSeipd2: boolean;
@@ -44,6 +52,7 @@ type WholeKey = Key & {
   directSignatures: SignaturePacket[];
   getPrimarySelfSignature(date: Date): Promise<SignaturePacket>;
 };
+type VerifiableUser = { readonly userID: User["userID"]; verify(date: Date | null): Promise<true> };
 type VerifiableSignature = {
   /** The first two octets of the digest. */
   readonly signedHashValue: Uint8Array;
@@ -55,8 +64,8 @@ type VerifiableSignature = {
 /**
  * Reads one transferable key, binary, public or secret (of which only the public half is used), and judges it at `now`
  * (milliseconds since 1970). A revoked, expired or weak certificate is returned and says so; throws when the octets are not
- * exactly one key that can be read, when it is too large, and when no User ID in it has a self-signature that verifies. Gives way
- * to other work after each signature.
+ * exactly one key that can be read, when it is too large, and when no User ID in it has a self-signature that verifies, at whatever
+ * time. Gives way to other work after each signature.
  */
 export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Promise<PgpCertificate> {
   const minimal = minimalKey(keyBytes);
@@ -68,7 +77,9 @@ export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Pro
   const userIds = await verifiedUserIds(key, judgeAt);
   const expires = time(await key.getExpirationTime());
   const encryption = await judge(key, minimal, now, expires);
-  if (userIds.length === 0 && !encryption.usable && encryption.reason === "no-encryption-subkey")
+  const readsSeipd2 = encryption.usable && (await advertisesSeipd2(key, judgeAt));
+  const isNobodys = userIds.length === 0 && !encryption.usable && encryption.reason === "no-encryption-subkey";
+  if (isNobodys && (await verifiedUserIds(key, null)).length === 0)
     throw new Error(`no User ID of key ${minimal.fingerprint} has a valid self-signature`);
   const version = key.keyPacket.version === 6 ? 6 : 4;
   return {
@@ -78,10 +89,12 @@ export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Pro
     created,
     expires,
     userIds,
-    addresses: [...new Set(userIds.flatMap((userId) => addressIn(userId) ?? []))],
+    addresses: addressesIn(userIds),
+    claimedAddresses: addressesIn(key.users.map(({ userID }) => userID?.userID ?? "")),
     judgedAt: now,
+    changesAt: Math.min(...validityMoments(key).filter((moment) => moment > now)),
     encryption,
-    readsSeipd2: encryption.usable && (await advertisesSeipd2(key, judgeAt)),
+    readsSeipd2,
   };
 }
 
@@ -95,6 +108,10 @@ export function addressIn(userId: string): string | undefined {
   const open = text.lastIndexOf("<");
   const address = open >= 0 && text.endsWith(">") ? text.slice(open + 1, -1) : text;
   return "mailbox" in parseMailbox(address) ? address : undefined;
+}
+
+export function addressesIn(userIds: readonly string[]): string[] {
+  return [...new Set(userIds.flatMap((userId) => addressIn(userId) ?? []))];
 }
 
 /**
@@ -148,10 +165,11 @@ async function verifySelfSignature(packet: SignaturePacket, primary: Key["keyPac
   await signature.verify(primary, packet.signatureType, over, null);
 }
 
-async function verifiedUserIds(key: Key, date: Date): Promise<string[]> {
+/** Without a `date`: at whatever time. */
+async function verifiedUserIds(key: Key, date: Date | null): Promise<string[]> {
   const verified = await Promise.all(
     key.users.map((user) =>
-      user.verify(date).then(
+      (user as VerifiableUser).verify(date).then(
         () => user.userID?.userID,
         () => undefined,
       ),

@@ -6,6 +6,8 @@ export type KeyboxContents = {
   readonly keyblocks: readonly { readonly entry: string; readonly bytes: Uint8Array }[];
   readonly x509: readonly Uint8Array[];
   readonly faults: readonly { readonly entry: string; readonly reason: string }[];
+  /** The last blob goes on beyond the end. */
+  readonly isCutShort: boolean;
 };
 
 const TYPE = { empty: 0, header: 1, openPgp: 2, x509: 3 } as const;
@@ -31,12 +33,15 @@ export function readKeybox(bytes: Uint8Array): KeyboxContents {
   const keyblocks: { entry: string; bytes: Uint8Array }[] = [];
   const x509: Uint8Array[] = [];
   const faults: { entry: string; reason: string }[] = [];
+  let isCutShort = false;
   for (let at = 0, count = 1; at < view.length; count++) {
     const entry = `blob ${count} at octet ${at}`;
     const length = at + MIN_BLOB_BYTES <= view.length ? view.readUInt32BE(at) : 0;
     if (length < MIN_BLOB_BYTES || at + length > view.length) {
       faults.push({ entry, reason: "its length is wrong or the file is cut off" });
-      at = findBlob(view, at + 1, view.length);
+      const next = findBlob(view, at + 1, view.length);
+      isCutShort = next === view.length && (at + MIN_BLOB_BYTES > view.length || at + length > view.length);
+      at = next;
       continue;
     }
     const blob = view.subarray(at, at + length);
@@ -54,7 +59,7 @@ export function readKeybox(bytes: Uint8Array): KeyboxContents {
     else if (type === TYPE.x509) x509.push(content);
     else faults.push({ entry, reason: `blobs of type ${type ?? 0} are not known` });
   }
-  return { keyblocks, x509, faults };
+  return { keyblocks, x509, faults, isCutShort };
 }
 
 /** The keyblock or certificate of a blob, undefined when it is to be passed over, or what is wrong with it. */

@@ -1,9 +1,9 @@
 // A file of OpenPGP keys, whatever its form: armored, binary, legacy with trust packets, keybox. Recognised by content.
 import { setImmediate } from "node:timers/promises";
 import { decodeArmor } from "./armor.ts";
-import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { addressesIn, readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { isKeybox, readKeybox } from "./keybox.ts";
-import { readPacket, TAG } from "./packets.ts";
+import { bodyOf, readPacket, TAG } from "./packets.ts";
 import { findPrimaryKey, splitRing } from "./ring.ts";
 import { isPrimaryKey, mergedKey, minimalKey, primaryFingerprint } from "./transferable-key.ts";
 
@@ -28,7 +28,12 @@ type KeyringFault = {
   readonly reason: string;
   /** Of a key that is not used for this reason, although another copy of it could be read. */
   readonly droppedKey?: string;
+  /** Addresses that such a key claims, of which it is not known whether it serves them. Not verified. */
+  readonly claimedAddresses?: readonly string[];
 };
+
+/** Why a copy of a key cannot be read, and the addresses in its User IDs as far as they can be. */
+type LostCopy = { readonly reason: string; readonly addresses: readonly string[] };
 
 /** All readable copies of one key as one, in minimal form; `entry` is the place of the first. */
 type Copies = { readonly entry: string; readonly bytes: Uint8Array; readonly isMerged: boolean };
@@ -36,11 +41,12 @@ type Copies = { readonly entry: string; readonly bytes: Uint8Array; readonly isM
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_KEYS = 100_000;
 const EXPORT = "export the keys with gpg --export --armor";
+const RENAME = "write the keys to a new file and rename that to this one when it is whole";
 
 /**
  * Reads every key that can be read and names every one that cannot; one bad key never hides another. Copies of one key are made
  * one, so that a revocation in either counts; when one of them cannot be read, it may hold a revocation: the key is not used.
- * Keys are judged at `now`. Gives way to other work after each key and each of its signatures. Never throws.
+ * A file that ends within a key, as one that is being written does, is unreadable: what is missing of it is not absent. Keys are judged at `now`. Gives way to other work after each key and each of its signatures. Never throws.
  */
 export async function readKeyring(bytes: Uint8Array, now: number): Promise<KeyringContents> {
   if (bytes.length === 0) return unreadable(`the file is empty; ${EXPORT}`);
@@ -48,28 +54,32 @@ export async function readKeyring(bytes: Uint8Array, now: number): Promise<Keyri
   const reading = new Reading(now);
   if (isKeybox(bytes)) {
     const keybox = readKeybox(bytes);
+    if (keybox.isCutShort) return cutShort("its last blob is not whole");
     reading.faults.push(...keybox.faults);
     for (const keyblock of keybox.keyblocks) await reading.ring(keyblock.bytes, keyblock.entry);
     return reading.contents("keybox", keybox.x509);
   }
   const first = readPacket(bytes, 0);
-  if (!("fault" in first) && isPrimaryKey(first.tag) && (bytes[first.bodyStart] ?? 255) <= 6) {
-    await reading.ring(bytes, "");
-    return reading.contents("binary", []);
-  }
+  if (!("fault" in first) && isPrimaryKey(first.tag) && (bytes[first.bodyStart] ?? 255) <= 6)
+    return readBinary(bytes, reading);
   const text = textOf(bytes);
   if (/^-----BEGIN PGP /m.test(text)) return readArmored(text, reading);
   if (findPrimaryKey(bytes, 0) === bytes.length) return unreadable(whatItIs(bytes, text));
-  await reading.ring(bytes, "");
-  return reading.contents("binary", []);
+  return readBinary(bytes, reading);
+}
+
+async function readBinary(bytes: Uint8Array, reading: Reading): Promise<KeyringContents> {
+  const { isCutShort } = await reading.ring(bytes, "");
+  return isCutShort ? cutShort("its last packet is not whole") : reading.contents("binary", []);
 }
 
 async function readArmored(text: string, reading: Reading): Promise<KeyringContents> {
-  const { blocks, faults } = decodeArmor(text);
+  const { blocks, faults, isCutShort } = decodeArmor(text);
   const all = [...blocks, ...faults].sort((a, b) => a.line - b.line);
   const isOfKeys = (type: string) => type === "PUBLIC KEY BLOCK" || type === "PRIVATE KEY BLOCK";
   if (!all.some(({ type }) => isOfKeys(type)))
     return unreadable(`the file holds an OpenPGP ${all[0]?.type.toLowerCase() ?? "armor"} and no key; ${EXPORT}`);
+  if (isCutShort) return cutShort("its last block has no END line");
   for (const block of all) {
     const entry = `block at line ${block.line}`;
     if ("reason" in block) reading.faults.push({ entry, reason: block.reason });
@@ -93,8 +103,8 @@ class Reading {
   readonly faults: KeyringFault[] = [];
   /** By fingerprint. */
   readonly #copies = new Map<string, Copies>();
-  /** Why a copy of a key cannot be read, by fingerprint. */
-  readonly #lost = new Map<string, string>();
+  /** By fingerprint. */
+  readonly #lost = new Map<string, LostCopy>();
   readonly #now: number;
   #keys = 0;
   #secretKeys = 0;
@@ -103,19 +113,22 @@ class Reading {
     this.#now = now;
   }
 
-  /** Takes in the keys of one binary ring. `where` tells its place in the file. */
-  async ring(bytes: Uint8Array, where: string): Promise<void> {
+  /** Takes in the keys of one binary ring. `where` tells its place in the file. `isCutShort`: it ends within a packet. */
+  async ring(bytes: Uint8Array, where: string): Promise<{ readonly isCutShort: boolean }> {
+    let isCutShort = false;
     for (const part of splitRing(bytes)) {
       const entry = [where, `key at octet ${part.start}`].filter((text) => text !== "").join(", ");
       if (this.#keys >= MAX_KEYS) {
         this.faults.push({ entry, reason: `at most ${MAX_KEYS} keys are read` });
-        return;
+        break;
       }
+      isCutShort = part.kind === "fault" && part.isCutShort === true;
       const own = bytes.subarray(part.start, part.end);
       const reason = part.kind === "fault" ? part.reason : await this.#key(own, entry);
       if (reason !== undefined) this.#lose(own, entry, reason);
       if (part.kind === "key") await this.#swallowed(bytes, part.start + 1, part.end, entry);
     }
+    return { isCutShort };
   }
 
   /** A damaged length can make one key swallow the next: takes in the keys that begin within another, from `from` to `to`. */
@@ -148,15 +161,20 @@ class Reading {
   /** Marks all keys in a ring that is not to be trusted. */
   loseAll(bytes: Uint8Array, reason: string) {
     for (const { start, end } of splitRing(bytes)) {
-      const fingerprint = primaryFingerprint(bytes.subarray(start, end));
-      if (fingerprint !== undefined) this.#lost.set(fingerprint, reason);
+      this.#mark(bytes.subarray(start, end), reason);
     }
   }
 
   #lose(keyBytes: Uint8Array, entry: string, reason: string) {
     this.faults.push({ entry, reason });
+    this.#mark(keyBytes, reason);
+  }
+
+  #mark(keyBytes: Uint8Array, reason: string) {
     const fingerprint = primaryFingerprint(keyBytes);
-    if (fingerprint !== undefined) this.#lost.set(fingerprint, reason);
+    if (fingerprint === undefined) return;
+    const before = this.#lost.get(fingerprint)?.addresses ?? [];
+    this.#lost.set(fingerprint, { reason, addresses: [...before, ...claimedIn(keyBytes)] });
   }
 
   async contents(format: string, x509: readonly Uint8Array[]): Promise<KeyringContents> {
@@ -171,18 +189,16 @@ class Reading {
       await setImmediate();
       const lost = this.#lost.get(fingerprint);
       if (lost !== undefined) {
-        const reason = `another copy of key ${fingerprint} cannot be read: ${lost}`;
-        this.faults.push({ entry, reason, droppedKey: fingerprint });
+        const reason = `another copy of key ${fingerprint} cannot be read: ${lost.reason}`;
+        const claimedAddresses = [...claimedIn(bytes), ...lost.addresses];
+        this.faults.push({ entry, reason, droppedKey: fingerprint, claimedAddresses });
         continue;
       }
       try {
         certificates.push(await readPgpCertificate(bytes, this.#now));
       } catch (cause) {
-        this.faults.push({
-          entry,
-          reason: messageOf(cause),
-          ...(isMerged ? { droppedKey: fingerprint } : {}),
-        });
+        const dropped = { droppedKey: fingerprint, claimedAddresses: claimedIn(bytes) };
+        this.faults.push({ entry, reason: messageOf(cause), ...(isMerged ? dropped : {}) });
       }
     }
     return { kind: "ring", format, certificates, x509, secretKeys: this.#secretKeys, faults: this.faults, notes };
@@ -193,6 +209,18 @@ function messageOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
 
+/** Addresses in the User IDs of a key, up to where its packets cannot be read. */
+function claimedIn(keyBytes: Uint8Array): string[] {
+  const userIds: string[] = [];
+  for (let at = 0; at < keyBytes.length;) {
+    const packet = readPacket(keyBytes, at);
+    if ("fault" in packet) break;
+    if (packet.tag === TAG.userId) userIds.push(new TextDecoder().decode(bodyOf(keyBytes, packet)));
+    at = packet.end;
+  }
+  return addressesIn(userIds);
+}
+
 function isSecretKey(keyBytes: Uint8Array): boolean {
   const first = readPacket(keyBytes, 0);
   return !("fault" in first) && first.tag === TAG.secretKey;
@@ -200,6 +228,10 @@ function isSecretKey(keyBytes: Uint8Array): boolean {
 
 function unreadable(reason: string): KeyringContents {
   return { kind: "unreadable", reason };
+}
+
+function cutShort(what: string): KeyringContents {
+  return unreadable(`the file is cut short: ${what}; ${RENAME}`);
 }
 
 function textOf(bytes: Uint8Array): string {

@@ -6,7 +6,14 @@ import { isIgnorable, isKeyPart, isPrimaryKey, primaryFingerprint } from "./tran
 /** Octets `start` to `end` hold one key, as far as its packets tell, or something that is none. */
 export type RingPart =
   | { readonly kind: "key"; readonly start: number; readonly end: number }
-  | { readonly kind: "fault"; readonly start: number; readonly end: number; readonly reason: string };
+  | {
+      readonly kind: "fault";
+      readonly start: number;
+      readonly end: number;
+      readonly reason: string;
+      /** The ring ends within a packet of a key. */
+      readonly isCutShort?: boolean;
+    };
 
 // a ring of 100,000 keys has some two million packets; more visits than this happen only in one made to be slow
 const MAX_PACKETS = 8_000_000;
@@ -22,7 +29,8 @@ export function* splitRing(bytes: Uint8Array): Generator<RingPart> {
     if ("fault" in first || !isPrimaryKey(first.tag)) {
       const isPassedOver = !("fault" in first) && isIgnorable(first.tag);
       const next = isPassedOver ? first.end : findPrimaryKey(bytes, at + 1);
-      if (!isPassedOver) yield { kind: "fault", start: at, end: next, reason: notAKey(first) };
+      const isCutShort = next === bytes.length && isCutOff(first);
+      if (!isPassedOver) yield { kind: "fault", start: at, end: next, reason: notAKey(first), isCutShort };
       at = next;
       continue;
     }
@@ -63,15 +71,22 @@ function* outOfStep(bytes: Uint8Array, primary: Packet, next: number, stop: Pack
     if ("fault" in packet || !isKeyPart(packet.tag) || packet.end > next) break;
     end = packet.end;
   }
-  const isCutOff = "fault" in bad && bad.fault === "truncated" && next === bytes.length && isKeyPart(bad.tag ?? 0);
+  const isCutShort = next === bytes.length && isCutOff(bad);
   // what is missing might be a revocation: a key with a hole is not used
-  if (isCutOff) yield { kind: "fault", start: at, end: next, reason: "the key is cut off" };
+  if (isCutShort && !isPrimaryKey(bad.tag ?? 0))
+    yield { kind: "fault", start: at, end: next, reason: "the key is cut off", isCutShort };
   else if (end > next || isPartOfKey(bytes, primary, end, next))
     yield { kind: "fault", start: at, end: next, reason: `the key is damaged near octet ${Math.min(end, next)}` };
   else {
     yield { kind: "key", start: at, end };
-    if (end < next) yield { kind: "fault", start: end, end: next, reason: notAKey(bad) };
+    if (end < next) yield { kind: "fault", start: end, end: next, reason: notAKey(bad), isCutShort };
   }
+}
+
+/** Whether a packet that keys are made of begins here and goes on beyond the end. */
+function isCutOff(found: Packet | PacketFault): found is PacketFault {
+  if (!("fault" in found) || found.fault !== "truncated" || found.tag === undefined) return false;
+  return isPrimaryKey(found.tag) || isKeyPart(found.tag);
 }
 
 /** Where from `from` on, before `to`, a whole primary-key packet begins whose fields fill it exactly; `to` when there is none. */

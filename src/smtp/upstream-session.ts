@@ -103,7 +103,15 @@ async function sayHello(connection: UpstreamConnection, settings: TimedSettings)
 }
 
 function explained(error: unknown, settings: TimedSettings): string {
-  const name = `upstream ${settings.host}:${settings.port}`;
+  const text = reasonOf(error, settings);
+  // the settings that mend it have the same names there
+  return settings.section === undefined
+    ? text
+    : text.replace(/\bupstream\.(?=(?:host|port|tls|ca)\b)/g, `${settings.section}.`);
+}
+
+function reasonOf(error: unknown, settings: TimedSettings): string {
+  const name = `${settings.section === undefined ? "upstream" : "next hop"} ${settings.host}:${settings.port}`;
   if (error instanceof Unreachable) return shownText(`${name} ${error.message}`);
   if (!(error instanceof ConnectionFault))
     return shownText(`${name}: ${error instanceof Error ? error.message : "fault"}`);

@@ -14,6 +14,8 @@ export type UpstreamSettings = {
   readonly tls: UpstreamTls;
   /** PEM text of the trusted authorities; undefined: the system's. */
   readonly ca: string | undefined;
+  /** Where these settings stand, for texts; undefined: upstream. */
+  readonly section?: "inbound.forward";
   /** Our name in EHLO. */
   readonly hostname: string;
   readonly auth: UpstreamAuth | undefined;

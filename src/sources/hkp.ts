@@ -1,6 +1,7 @@
 // HKP key server: asks one server for the keys of an address (draft-gallagher-openpgp-hkp, as SKS and dirmngr speak it).
 import { domainToUnicode } from "node:url";
 import { asError } from "../as-error.ts";
+import { AnswerTooLarge } from "../http/http-fault.ts";
 import type { HttpAnswer, HttpGet } from "../http/http-get.ts";
 import { absent, failed } from "../keys/lookup.ts";
 import type { PgpKey } from "../keys/recipient-key.ts";
@@ -63,7 +64,7 @@ export function hkpKeyServer(settings: HkpSettings): KeySource<PgpKey> {
         }
         return answer;
       } catch (cause) {
-        return failed(cause);
+        return { ...failed(cause), ...(cause instanceof AnswerTooLarge ? { isOnlyHere: true } : {}) };
       }
     },
     probe: (signal) => probe(base, get, signal),

@@ -254,7 +254,7 @@ function placeState({ name, fault, lists }: Place, authorities: Authorities, now
   const shown = ofEach.map((list) => `${list.issuer}, ${list.revoked.size} entries, ${term(list, now)}`);
   const detail = `${name}: ${shown.join(", ")}`;
   if (!authorities.isEmpty && !lists.some(authorities.isKnown))
-    return { ok: false, detail: `${detail}, of no CA in smime.trust.anchors or smime.trust.intermediates` };
+    return { ok: false, detail: `${detail}, of no CA that is known; add it to smime.trust.intermediates` };
   return { ok: ofEach.every((list) => isCurrent(list, now)), detail };
 }
 

@@ -1,7 +1,7 @@
 // Web Key Directory: asks the domain of an address for its key (draft-koch-openpgp-webkey-service 3.1).
 import { createHash } from "node:crypto";
 import type { HttpGet } from "../http/http-get.ts";
-import { NoSuchHost } from "../http/http-fault.ts";
+import { AnswerTooLarge, NoSuchHost } from "../http/http-fault.ts";
 import { isPublicHostName } from "../http/public-address.ts";
 import { absent, failed } from "../keys/lookup.ts";
 import type { PgpKey } from "../keys/recipient-key.ts";
@@ -45,17 +45,21 @@ export function webKeyDirectory({ get, onlyDomains, disclosed, now }: WkdSetting
         return await ask(advancedUrl(mailbox), mailbox, signal);
       } catch (cause) {
         // the direct method is only for domains without the host name of the advanced one
-        if (!(cause instanceof NoSuchHost)) return failed(cause);
+        if (!(cause instanceof NoSuchHost)) return failure(cause);
       }
       try {
         return await ask(directUrl(mailbox), mailbox, signal);
       } catch (cause) {
         // a domain without an address has no directory
-        return cause instanceof NoSuchHost ? absent : failed(cause);
+        return cause instanceof NoSuchHost ? absent : failure(cause);
       }
     },
     probe: () => Promise.resolve({ ok: true, detail: "there is no one server to try: each domain has its own" }),
   };
+}
+
+function failure(cause: unknown): Answer<PgpKey> {
+  return { ...failed(cause), ...(cause instanceof AnswerTooLarge ? { isOnlyHere: true } : {}) };
 }
 
 function advancedUrl({ local, domain }: Mailbox): URL {

@@ -2,7 +2,6 @@
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import type { KeyCache } from "../keys/key-cache.ts";
-import type { PersonalKeys } from "../keys/personal-keys.ts";
 import { isKeyOf, keyCheckValue, loadSecretKey, readSecretKey } from "../spool/secret-key.ts";
 import type { Spool } from "../spool/spool.ts";
 import type { SeenUsers } from "../users/seen.ts";
@@ -13,7 +12,7 @@ import { closeDatabase, openDatabase, type Database } from "./database.ts";
 import { sqlHarvestedKeys, type SqlHarvestedKeys } from "./harvested-keys.ts";
 import { sqlHarvestTries, type HarvestTries } from "./harvest-tries.ts";
 import { migrate } from "./migrations.ts";
-import { sqlPersonalKeys } from "./personal-keys.ts";
+import { sqlPersonalKeys, type SqlPersonalKeys } from "./personal-keys.ts";
 import { sqlSeenUsers } from "./seen-users.ts";
 import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
@@ -27,7 +26,7 @@ export type StoreSettings = {
 
 export type Store = {
   readonly spool: Spool;
-  readonly personalKeys: PersonalKeys;
+  readonly personalKeys: SqlPersonalKeys;
   readonly changes: Changes;
   readonly cache: KeyCache;
   readonly harvested: SqlHarvestedKeys;

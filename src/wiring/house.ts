@@ -6,7 +6,6 @@ import { mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import { sourceNames, type SourceHealth } from "../outbound/source-health.ts";
 import type { Store } from "../store/open.ts";
-import type { SqlPersonalKeys } from "../store/personal-keys.ts";
 import type { Readiness } from "../web/server.ts";
 
 const HOUSEKEEPING_MS = 1_000;
@@ -100,7 +99,7 @@ export async function collect(
   const { states, oldestAcceptedAt } = await store.spool.counts();
   for (const [state, count] of Object.entries(states)) metrics.queueRecipients.labels(state).set(count);
   metrics.queueOldestAge.set(oldestAcceptedAt === undefined ? 0 : (clock.now() - oldestAcceptedAt) / 1000);
-  const keys = await (store.personalKeys as SqlPersonalKeys).ends();
+  const keys = await store.personalKeys.ends();
   metrics.personalKeys.reset();
   for (const { kind, origin } of keys) metrics.personalKeys.labels(kind, origin).inc();
   for (const days of EXPIRING_DAYS) {

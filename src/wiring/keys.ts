@@ -43,7 +43,7 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
   const { smime, pgp } = settings;
   const { contentEncryption, keyTransport } = smime;
   const autocrypt = settings.inbound?.autocrypt === true;
-  const shelf = sourceShelf(settings.cache, wiring, before);
+  const shelf = sourceShelf(settings.cache, wiring, before, () => trust.fitness);
   const trust = buildTrust(settings, shelf, wiring);
   const { fitness } = trust;
   const sources = buildSources(settings, fitness, shelf, wiring);

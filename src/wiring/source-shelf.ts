@@ -24,8 +24,6 @@ export type OpenPart = { readonly part: unknown; readonly close: () => Promise<v
 /** What is open, by its name and the settings that it was built from. */
 export type OpenParts = ReadonlyMap<string, OpenPart>;
 
-const WITHOUT_PATH: FitnessPolicy = { minRsaBits: 2048 };
-
 export type SourceShelf = {
   /** The part with this name and settings that is open already, else a new one. */
   readonly reuse: <T>(name: string, from: unknown, make: () => { part: T; close: () => Promise<void> }) => T;
@@ -49,7 +47,7 @@ export function sourceShelf(
   { ttl: ttlMs, absentTtl: absentTtlMs }: Settings["cache"],
   { log, metrics, clock, cache }: SourceParts,
   before: OpenParts | undefined,
-  policy: () => FitnessPolicy = () => WITHOUT_PATH,
+  policy: () => FitnessPolicy,
 ): SourceShelf {
   const open = new Map<string, OpenPart>();
   const shelves: CacheShelf[] = [];

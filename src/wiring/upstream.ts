@@ -24,6 +24,7 @@ export function nextHopSettings({ inbound, hostname, upstream }: Settings): Upst
   const { host, port, tls, ca } = inbound.forward;
   return {
     ...{ host, port, tls, hostname, auth: undefined, connections: upstream.connections },
+    section: "inbound.forward",
     ca: ca === null ? undefined : readFileSync(ca, "utf8"),
   };
 }

@@ -2,19 +2,20 @@
 import { judgePemFile } from "../admin/pem-files.ts";
 import type { VerifiablePart } from "../admin/verify.ts";
 import type { OpenKeys } from "./keys.ts";
-import { upstreamSettings } from "./upstream.ts";
+import { nextHopSettings, upstreamSettings } from "./upstream.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import type { RevocationLists } from "../sources/revocation-lists.ts";
 import type { Probe } from "../keys/source.ts";
 import type { KeyChain } from "../keys/chain.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
-import { createSender } from "../smtp/sender.ts";
+import { createSender, type UpstreamSettings } from "../smtp/sender.ts";
 
 /** Every part of these settings, in the order of a mail's way. */
 export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock): VerifiablePart[] {
   const { store, chains, people, trust } = keys;
   const { anchors, lists } = trust;
+  const nextHop = nextHopSettings(settings);
   return [
     {
       part: "store",
@@ -30,8 +31,22 @@ export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock
       : [{ part: "smime.trust.crls", use: (signal: AbortSignal) => useLists(lists, signal, clock) }]),
     ...sourcesOf(chains.pgp),
     ...(people === undefined ? [] : [{ part: "users.jira", use: (signal: AbortSignal) => people.probe(signal) }]),
-    { part: "upstream", use: (signal) => useUpstream(settings, clock, signal) },
+    ...learning(settings),
+    ...(nextHop === undefined
+      ? []
+      : [{ part: "inbound.forward", use: (signal: AbortSignal) => useServer(nextHop, clock, signal) }]),
+    { part: "upstream", use: (signal) => useServer(upstreamSettings(settings), clock, signal) },
   ];
+}
+
+/** Whether incoming mail can teach what it is switched on for. */
+function learning({ inbound, smime }: Settings): VerifiablePart[] {
+  if (inbound === null) return [];
+  const isHopeless = smime.incoming && inbound.issuers === "anchors" && smime.trust.anchors.length === 0;
+  const detail = isHopeless
+    ? "no certificate can be learned, for no CA is named; see smime.trust.anchors, or inbound.issuers, or switch smime.incoming off"
+    : `keys are learned from signed mail; From is believed by ${inbound.evidence}`;
+  return [{ part: "inbound", use: () => Promise.resolve({ ok: !isHopeless, detail }) }];
 }
 
 /** A name that both chains have, as keystore, stands for both: the detail says which. */
@@ -46,9 +61,11 @@ function sourcesOf({ kind, sources }: KeyChain<RecipientKey>): VerifiablePart[] 
 }
 
 /** Each PEM file with certificates, by its setting. */
-function pemFiles({ outbound, upstream, smime, pgp }: Settings): (readonly [setting: string, file: string])[] {
+function pemFiles({ outbound, inbound, upstream, smime, pgp }: Settings): (readonly [setting: string, file: string])[] {
   const files: (readonly [string, string | null])[] = [
     ["outbound.tls.cert", outbound.tls.mode === "off" ? null : outbound.tls.cert],
+    ["inbound.tls.cert", inbound === null || inbound.tls.mode === "off" ? null : inbound.tls.cert],
+    ["inbound.forward.ca", inbound === null || inbound.forward === "none" ? null : inbound.forward.ca],
     ...smime.userDirectories.map(({ ca }, index) => [`smime.userDirectories[${index}].ca`, ca] as const),
     ["smime.ldap.ca", smime.ldap?.ca ?? null],
     ...smime.trust.anchors.map((file, index) => [`smime.trust.anchors[${index}]`, file] as const),
@@ -67,12 +84,12 @@ async function useLists(lists: RevocationLists, signal: AbortSignal, clock: Cloc
 /** Below the deadline of every part, so that the setting can be named; a mail server that greets late has answered by then. */
 const UPSTREAM_DEADLINE_MS = 25_000;
 
-async function useUpstream(settings: Settings, clock: Clock, signal: AbortSignal): Promise<Probe> {
-  const upstream = upstreamSettings(settings);
-  const sender = createSender(upstream, clock);
+async function useServer(server: UpstreamSettings, clock: Clock, signal: AbortSignal): Promise<Probe> {
+  const { host, port, section = "upstream" } = server;
+  const sender = createSender(server, clock);
   const late = clock.sleep(UPSTREAM_DEADLINE_MS, signal).then(() => {
-    const detail = `upstream ${upstream.host}:${upstream.port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;
-    return { ok: false, detail: `${detail}; see upstream.host, upstream.port and upstream.tls` };
+    const detail = `${host}:${port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;
+    return { ok: false, detail: `${detail}; see ${section}.host, ${section}.port and ${section}.tls` };
   });
   try {
     return await Promise.race([sender.probe(), late]);

@@ -67,7 +67,7 @@ describe("R24: everything is right", () => {
       `    - { name: corp, host: localhost, port: ${slapd.tlsPort}, ca: ldap-ca.pem, ${READER}, ${PEOPLE} }`,
       `    - { name: branch, host: 127.0.0.1, port: ${slapd.port}, tls: starttls, ca: ldap-ca.pem, ${PEOPLE} }`,
       `  ldap: { host: 127.0.0.1, port: ${slapd.port}, tls: off, ${PEOPLE}, filter: "(sn=*)" }`,
-      "  trust: { anchors: [root.pem], check: true, crls: [issuing.crl] }",
+      "  trust: { anchors: [root.pem], intermediates: [issuing.pem], check: true, crls: [issuing.crl] }",
       "pgp:",
       "  keyStore: { file: people.asc }",
       `  keyServer: { url: "hkp://127.0.0.1:${sks.port}", proxy: none }`,
@@ -80,13 +80,15 @@ describe("R24: everything is right", () => {
       "people.p7b": fixtureBytes("smime/bundles/all.p7b"),
       "people.asc": fixtureBytes("pgp/all.asc"),
       "root.pem": fixtureBytes("smime/certs/root.pem"),
+      "issuing.pem": fixtureBytes("smime/certs/issuing.pem"),
       "issuing.crl": fixtureBytes("smime/crl/issuing.crl"),
     });
     expect(lines.filter(({ ok }) => !ok)).toEqual([]);
     expect(code).toBe(0);
     expect(lines.map(({ part }) => part)).toEqual([
       ...["store", "secretKeyFile", "outbound.tls.cert"],
-      ...["smime.userDirectories[0].ca", "smime.userDirectories[1].ca", "smime.trust.anchors[0]", "upstream.ca"],
+      ...["smime.userDirectories[0].ca", "smime.userDirectories[1].ca", "smime.trust.anchors[0]"],
+      ...["smime.trust.intermediates[0]", "upstream.ca"],
       ...["upload", "incoming", "keystore", "directory:corp", "directory:branch", "ldap", "smime.trust.crls"],
       ...["upload", "incoming", "keystore", "keyserver", "users.jira", "upstream"],
     ]);

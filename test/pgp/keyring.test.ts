@@ -62,7 +62,7 @@ describe("the fixtures", () => {
     expect(ring.faults).toEqual([]);
   });
 
-  test("a file of secret keys is noted, its public halves are used", async () => {
+  test("HARV-37: a file of secret keys is noted, its public halves are used", async () => {
     const ring = await ringOf(fixtureBytes("pgp/all-secret.asc"));
     expect(ring.secretKeys).toBe(16);
     expect(ring.notes).toEqual([expect.stringMatching(/^the file contains secret keys/)]);

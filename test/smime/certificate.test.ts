@@ -175,7 +175,7 @@ describe("a key that is no proper key", () => {
   });
 });
 
-test("a control character in an address hides it, and the subject is not asked instead", () => {
+test("HARV-24: a control character in an address hides it, and the subject is not asked instead", () => {
   const hex = fixtureBytes("smime/certs/dave.der").toString("latin1");
   const forged = hex
     .replace("dave@example.com", "dave\0example.com")

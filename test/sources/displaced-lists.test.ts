@@ -129,7 +129,7 @@ describe("HARV-23: where the CA of a list is not known", () => {
     expect(place.judge()).toMatch(REVOKED);
     expect(place.lists.probe(now)).toMatchObject({
       ok: false,
-      detail: expect.stringMatching(/, of no CA in smime\.trust\.anchors or smime\.trust\.intermediates$/) as string,
+      detail: expect.stringMatching(/, of no CA that is known; add it to smime\.trust\.intermediates$/) as string,
     });
   });
 

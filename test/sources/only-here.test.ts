@@ -1,5 +1,6 @@
 // Key servers and Web Key Directories: which failures are the server's, and which are about one mailbox only.
 import { describe, expect, test } from "vitest";
+import { AnswerTooLarge } from "../../src/http/http-fault.ts";
 import type { HttpAnswer, HttpGet } from "../../src/http/http-get.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { splitRing } from "../../src/pgp/ring.ts";
@@ -41,5 +42,9 @@ describe.each([
     ["too many keys", Buffer.concat(Array.from({ length: 51 }, () => alice))],
   ])("%s is a failure of this mailbox only", async (_what, body) => {
     expect(await told({ body })).toEqual(["failed", true]);
+  });
+
+  test("an answer larger than is read is a failure of this mailbox only", async () => {
+    expect(await told(new AnswerTooLarge("x sent an answer larger than 1048576 bytes"))).toEqual(["failed", true]);
   });
 });

@@ -140,7 +140,7 @@ describe("personal keys", () => {
     expect(from(await resolveSmime(parts(uploaded, off)))).toBe("upload");
   });
 
-  test("R23: key store and key server are not asked when there is a suitable personal key", async () => {
+  test("R23, LOOK-09: key store and key server are not asked when there is a suitable personal key", async () => {
     const [keyStore, ldap] = [source("keystore", NEWER), source("ldap", NEWER)];
     await resolveSmime(parts(personal(["upload", CERT]), { smime: { keyStore, ldap } }));
     expect([...keyStore.asked, ...ldap.asked]).toEqual([]);
