@@ -88,7 +88,7 @@ async function useServer(server: UpstreamSettings, clock: Clock, signal: AbortSi
   const { host, port, section = "upstream" } = server;
   const sender = createSender(server, clock);
   const late = clock.sleep(UPSTREAM_DEADLINE_MS, signal).then(() => {
-    const detail = `${host}:${port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;
+    const detail = `${section} ${host}:${port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;
     return { ok: false, detail: `${detail}; see ${section}.host, ${section}.port and ${section}.tls` };
   });
   try {
