@@ -16,7 +16,21 @@ import { register as verify } from "./cli/verify.ts";
 import { register as version } from "./cli/version.ts";
 
 /** In the order of the help text. */
-const COMMANDS = [serve, check, config, verify, explain, encrypt, keys, harvest, cache, queue, demo, healthcheck, version];
+const COMMANDS = [
+  serve,
+  check,
+  config,
+  verify,
+  explain,
+  encrypt,
+  keys,
+  harvest,
+  cache,
+  queue,
+  demo,
+  healthcheck,
+  version,
+];
 
 /** Runs one command line (without node and script). The exit code goes to process.exitCode; nothing is thrown. */
 export async function main(args: readonly string[]): Promise<void> {

@@ -1,6 +1,6 @@
 // harvest: keys out of incoming mail that wait for their user or for a decision.
 import type { Command } from "commander";
-import { decideOn } from "../inbound/pending.ts";
+import { decideOn, type Decided } from "../inbound/pending.ts";
 import type { HarvestedKey } from "../keys/harvested-keys.ts";
 import { systemClock } from "../clock.ts";
 import { harvestPolicy } from "../wiring/harvest.ts";
@@ -51,30 +51,44 @@ function decide(text: string, decision: "approve" | "reject", options: CommonOpt
       complain(new Error(`there is no waiting key ${text}; see sealpost harvest list`), false);
       return EXIT.no;
     }
-    let reason = "";
-    const observe = {
-      happened: (_event: string, facts: { readonly reason?: string | undefined }) => void (reason = facts.reason ?? ""),
-      failed: (cause: Error) => complain(cause, false),
-    };
     const parts = {
       personalKeys,
       harvested,
       policy: harvestPolicy(settings, keys),
       now: () => systemClock.now(),
-      observe,
+      observe: { happened: () => undefined, failed: (cause: Error) => complain(cause, false) },
     };
-    const isDone = await decideOn(entry, decision, "decided-by-operator", parts);
+    const decided = await decideOn(entry, decision, "decided-by-operator", parts);
     const address = entry.mailbox.address;
-    const isLearned = isDone && decision === "approve";
-    await changes.announce({ what: isLearned ? "harvest.learned" : "harvest.ignored", address });
-    if (!isDone) {
-      complain(new Error(`the key of ${address} cannot be used any more (${reason}); it was forgotten`), false);
+    if (decided.kind !== "undecided")
+      await changes.announce({ what: decided.kind === "taken" ? "harvest.learned" : "harvest.ignored", address });
+    const refusal = refusalOf(decided, address);
+    if (refusal !== undefined) {
+      complain(new Error(refusal), false);
       return EXIT.no;
     }
     if (options.json === true) printJson(shown(entry));
-    else printLine(`${entry.key.kind} ${entry.key.fingerprint} of ${address} was ${isLearned ? "taken" : "forgotten"}`);
+    else {
+      const what = decided.kind === "taken" ? "taken" : "forgotten";
+      printLine(`${entry.key.kind} ${entry.key.fingerprint} of ${address} was ${what}`);
+    }
     return EXIT.ok;
   });
+}
+
+/** Why what was asked for did not come to pass. */
+function refusalOf(decided: Decided, address: string): string | undefined {
+  switch (decided.kind) {
+    case "taken":
+    case "rejected":
+      return undefined;
+    case "uploaded":
+      return `${address} has uploaded this key, and it is used already; it waits no longer`;
+    case "unfit":
+      return `the key of ${address} cannot be used any more (${decided.reason}); it was forgotten`;
+    case "undecided":
+      return `the key of ${address} cannot be judged now (${decided.reason}) and waits on; see smime.trust.crls`;
+  }
 }
 
 function shown({ id, state, mailbox, key, signedAt, expiresAt, evidence }: HarvestedKey) {

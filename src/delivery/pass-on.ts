@@ -8,13 +8,13 @@ import type { Attempt } from "./settlement.ts";
 export type InboundParts = {
   /** Learns from the message. Never rejects and never takes long, whatever the message is; gives the notices that it causes. */
   readonly harvest: (leased: Leased) => Promise<readonly Notice[]>;
-  /** Whether it is passed on to the next hop; else these are copies. */
-  readonly isForwarded: boolean;
+  /** Whether there is a next hop to pass mail on to; copies need none. */
+  readonly hasNextHop: boolean;
 };
 
 /** A copy ends here: there is nobody to send it to. */
 export function copyAttempts(leased: Leased): Attempt[] {
-  const reply = "250 2.0.0 a copy, not passed on (inbound.forward is none)";
+  const reply = "250 2.0.0 a copy, not passed on (inbound.forward was none)";
   return leased.due.map((recipient): Attempt => ({ recipient, treatment: "copy", result: "delivered", reply }));
 }
 

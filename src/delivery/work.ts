@@ -95,7 +95,7 @@ type Attempted = {
 
 async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<Attempted> {
   try {
-    if (leased.envelope.class !== "mail") {
+    if (leased.envelope.class === "report" || leased.envelope.class === "dsn") {
       const sent = await sendAll(leased, [() => noticeShipment(leased)], parts);
       return { ...sent, facts: undefined, holdMs: new Map() };
     }
@@ -106,20 +106,28 @@ async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal)
   } catch (thrown) {
     const cause = asError(thrown);
     parts.observe.broken(leased, cause);
-    const failed = { treatment: "later", result: "deferred", reply: cause.message, isRemote: false } as const;
-    const attempts = leased.due.map((recipient): Attempt => ({ recipient, ...failed }));
-    return { attempts, facts: undefined, upstream: "untried", holdMs: new Map() };
+    return waitingAll(leased, cause.message);
   }
 }
 
+/** Nothing can be done now, and nothing is given up. */
+function waitingAll(leased: Leased, reply: string): Attempted {
+  const later = { treatment: "later", result: "deferred", reply, isRemote: false } as const;
+  const attempts = leased.due.map((recipient): Attempt => ({ recipient, ...later }));
+  return { attempts, facts: undefined, upstream: "untried", holdMs: new Map() };
+}
+
 async function attemptInbound(leased: Leased, parts: WorkParts): Promise<Attempted> {
-  if (parts.inbound === undefined) throw new Error("there is incoming mail, but inbound is switched off");
-  const { harvest, isForwarded } = parts.inbound;
+  const isCopy = leased.envelope.class === "copy";
+  if (parts.inbound === undefined) return waitingAll(leased, "incoming mail, but inbound is switched off; see inbound");
+  const { harvest, hasNextHop } = parts.inbound;
+  if (!isCopy && !hasNextHop)
+    return waitingAll(leased, "mail to be passed on has no next hop now; see inbound.forward");
   // a second attempt to pass it on teaches nothing new
   const isFirst = leased.due.some(({ attempts }) => attempts === 0);
   const harvested = isFirst ? await harvest(leased) : [];
   const rest = { facts: undefined, holdMs: new Map(), harvested } as const;
-  if (!isForwarded) return { ...rest, attempts: copyAttempts(leased), upstream: "untried" };
+  if (isCopy) return { ...rest, attempts: copyAttempts(leased), upstream: "untried" };
   return { ...rest, ...(await sendAll(leased, [() => passOnShipment(leased)], parts)) };
 }
 

@@ -2,7 +2,7 @@
 //
 // Rules, in this order; From, evidence and signature have been judged before:
 //   1. A revoked OpenPGP certificate that we hold is taken, whoever brings it: a revocation proves itself.
-//   2. A key that is not fit for the author is ignored.
+//   2. A key that is not fit for the author is ignored; one of which that is not known now is undecided.
 //   3. The key that we hold already: its newer form is taken, and the time it was signed at moves on.
 //   4. A mail that was signed before the one that taught the key we hold is ignored: it may be a replay.
 //   5. A key we hold that is not fit any more is replaced.
@@ -29,6 +29,7 @@ export type HeldKey = {
   readonly fingerprint: string;
   readonly validFrom: number;
   readonly signedAt: number;
+  /** Not known to be unfit: a missing revocation list takes nobody's key away. */
   readonly isFit: boolean;
 };
 
@@ -36,6 +37,8 @@ export type Acceptance =
   | { readonly kind: "learn"; readonly reason: "new" | "newer-form" | "replaces-unfit" | "renewal" | "revocation" }
   | { readonly kind: "defer" }
   | { readonly kind: "pend" }
+  /** It cannot be told now, and changes nothing: what waits goes on waiting. */
+  | { readonly kind: "undecided"; readonly reason: string }
   | { readonly kind: "ignore"; readonly reason: string };
 
 export function acceptanceOf(lesson: Lesson, held: HeldKey | undefined, isKnown: boolean): Acceptance {
@@ -43,7 +46,7 @@ export function acceptanceOf(lesson: Lesson, held: HeldKey | undefined, isKnown:
   const isSame = held?.fingerprint === key.fingerprint;
   if (!fitness.fit) {
     if (isSame && key.kind === "pgp" && fitness.reason === "revoked") return { kind: "learn", reason: "revocation" };
-    return { kind: "ignore", reason: fitness.reason };
+    return { kind: fitness.reason === "revocation-unknown" ? "undecided" : "ignore", reason: fitness.reason };
   }
   if (held === undefined) return isKnown ? { kind: "learn", reason: "new" } : { kind: "defer" };
   if (isSame) return { kind: "learn", reason: "newer-form" };

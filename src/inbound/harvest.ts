@@ -8,13 +8,17 @@
 //   5. Is there evidence that From is true (inbound.evidence)?
 //   6. What becomes of the key: acceptance.ts.
 // A revocation of a key that we hold needs none of it but the key itself.
-import { createHash, randomBytes } from "node:crypto";
+//
+// Anybody may send what is looked at here, so it is bounded thrice: by size before anything is decoded (extract.ts), by turns
+// between pieces of work, and by a signal. Whoever works on after the two seconds ends at the next turn, writes and tells nothing.
+import { createHash } from "node:crypto";
 import { asError } from "../as-error.ts";
 import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { collect } from "../mail/chunks.ts";
 import { readEntity } from "../mail/mime.ts";
 import type { OfferedKey } from "../pgp/offered-certificates.ts";
+import { primaryFingerprint } from "../pgp/transferable-key.ts";
 import { mergedWith } from "../pgp/self-signatures.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import { takeAutocrypt } from "./autocrypt.ts";
@@ -40,6 +44,8 @@ export type HarvestParts = KeepParts &
 /** Larger messages are passed on without being looked at. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_TRIES = 3;
+/** Copies of one key that are looked into for a revocation. */
+const MAX_COPIES = 20;
 /** The mail does not wait longer for what it could teach. */
 const BUDGET_MS = 2_000;
 
@@ -65,16 +71,19 @@ export async function harvest(leased: Leased, parts: HarvestParts): Promise<read
   }
 }
 
+/** Rejects when `signal` fires, and then tells nothing: it has been told already. */
 async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): Promise<readonly Notice[]> {
   const { observe } = parts;
   const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp"): readonly Notice[] => {
+    signal.throwIfAborted();
     observe.happened("ignored", { reason, address, kind }, leased.id);
     return [];
   };
   if (leased.content.size > MAX_MESSAGE_BYTES) return ignored("too-large");
   const message = await collect(leased.content);
+  signal.throwIfAborted();
   const now = parts.now();
-  const teaching = await teachingOf(message, now);
+  const teaching = await teachingOf(message, now, signal);
   const { header } = readEntity(message);
   const author = authorOf(header);
   if (teaching.kind === "unsigned") {
@@ -87,22 +96,24 @@ async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): 
   if ("refused" in author) return ignored(author.refused, undefined, kind);
   const { mailbox } = author;
   observe.happened("seen", { address: mailbox, kind }, leased.id);
-  if ("offered" in teaching) await takeRevocation(mailbox, teaching.offered, parts, leased.id);
+  if ("offered" in teaching) await takeRevocation(mailbox, teaching.offered, parts, signal, leased.id);
   const objection = mayNotTeach(header, leased.envelope.reversePath);
   if (objection !== undefined) return ignored(objection, mailbox, kind);
   if (teaching.kind === "refused") return ignored(teaching.reason, mailbox, kind);
 
   await parts.policy.ready?.(signal);
+  signal.throwIfAborted();
   const taught = taughtBy(teaching, mailbox, parts, now);
   if ("refused" in taught) return ignored(taught.refused, mailbox, kind);
   const belief = await evidenceFor(
     parts.evidence,
-    { header, message: leased.content, author: mailbox, signer: taught.signer },
+    { header, message: leased.content, author: mailbox, signer: taught.signer, teachesBy: "content-type" },
     now,
     signal,
   );
   if (!belief.believed) return ignored(belief.reason, mailbox, kind);
-  const notices = holdsPrivateKey(message) ? [await privateKeyNotice(mailbox, parts)] : [];
+  const hasLeaked = await holdsPrivateKey(message, signal);
+  const notices = hasLeaked ? [await privateKeyNotice(mailbox, parts)] : [];
   return [...notices, ...(await keep(mailbox, taught, belief.by, parts, signal, leased.id))];
 }
 
@@ -143,10 +154,8 @@ async function keep(
 ): Promise<readonly Notice[]> {
   const { observe } = parts;
   const isKnown = await parts.isKnown(author, signal);
-  const token = randomBytes(32).toString("base64url");
-  const { acceptance, held } = await keepKey({ author, key, signedAt, evidence }, isKnown, parts, () =>
-    digestOf(token),
-  );
+  signal.throwIfAborted();
+  const { acceptance, held } = await keepKey({ author, key, signedAt, evidence }, isKnown, parts);
   switch (acceptance.kind) {
     case "learn":
       observe.happened("learned", factsOf(author, key, acceptance.reason), queueId);
@@ -156,8 +165,10 @@ async function keep(
       return [];
     case "pend":
       observe.happened("pending", factsOf(author, key, "another-key-in-use"), queueId);
-      return held === undefined ? [] : [await confirmationNotice(author, held, key, token, parts)];
+      if (held === undefined) return [];
+      return [await confirmationNotice(author, held, key, parts.harvested.tokenFor(author, key), parts)];
     case "ignore":
+    case "undecided":
       observe.happened("ignored", factsOf(author, key, acceptance.reason), queueId);
       return [];
   }
@@ -168,28 +179,36 @@ async function takeRevocation(
   author: Mailbox,
   offered: readonly OfferedKey[],
   parts: HarvestParts,
+  signal: AbortSignal,
   queueId: string,
 ): Promise<void> {
   const [own] = await parts.personalKeys.find(author, "pgp", "incoming");
+  signal.throwIfAborted();
   if (own?.key.kind !== "pgp") return;
-  for (const { bytes, isSecret } of offered) {
-    if (isSecret) continue;
-    const merged = await mergedWith(own.key.certificate, bytes, parts.now());
+  for (const bytes of copiesOf(own.key.fingerprint, offered)) {
+    const merged = await mergedWith(own.key.certificate, bytes, parts.now(), signal);
+    signal.throwIfAborted();
     if (merged.kind === "refused") continue;
     const { encryption } = merged.certificate;
     if (encryption.usable || encryption.reason !== "revoked") continue;
     const key = pgpKey(merged.certificate);
     const taught = { author, key, signedAt: own.signedAt ?? own.addedAt, evidence: "the revocation itself" };
-    const { acceptance } = await keepKey(taught, true, parts, () => undefined);
+    const { acceptance } = await keepKey(taught, true, parts);
     if (acceptance.kind === "learn")
       parts.observe.happened("learned", factsOf(author, key, acceptance.reason), queueId);
     return;
   }
 }
 
-/** What is stored of a token: whoever reads the database cannot confirm with it. */
-export function digestOf(token: string): string {
-  return createHash("sha256").update(token).digest("hex");
+/** The different copies of this public key; those beyond the first twenty are not looked into. */
+function copiesOf(fingerprint: string, offered: readonly OfferedKey[]): Uint8Array[] {
+  const copies: Uint8Array[] = [];
+  for (const { bytes, isSecret } of offered) {
+    if (copies.length === MAX_COPIES) break;
+    if (isSecret || primaryFingerprint(bytes) !== fingerprint) continue;
+    if (!copies.some((copy) => Buffer.compare(copy, bytes) === 0)) copies.push(bytes);
+  }
+  return copies;
 }
 
 function mailboxesIn(addresses: readonly string[]): Mailbox[] {

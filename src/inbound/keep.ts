@@ -1,5 +1,5 @@
 // Keep: judges a taught key against what is held, and writes down what becomes of it; the same for a new mail and a promotion.
-import { fitness, validFrom, type FitnessPolicy } from "../keys/fitness.ts";
+import { fitness, validFrom, type Fitness, type FitnessPolicy } from "../keys/fitness.ts";
 import type { HarvestedKeys } from "../keys/harvested-keys.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
 import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
@@ -31,13 +31,8 @@ export type Kept = {
   readonly held: RecipientKey | undefined;
 };
 
-/** `newToken` is asked for the digest of the token that the owner of a pending key gets. Rejects when the store fails. */
-export async function keepKey(
-  taught: TaughtKey,
-  isKnown: boolean,
-  parts: KeepParts,
-  newToken: () => string | undefined,
-): Promise<Kept> {
+/** Rejects when the store fails. */
+export async function keepKey(taught: TaughtKey, isKnown: boolean, parts: KeepParts): Promise<Kept> {
   const { author, evidence } = taught;
   const { personalKeys, harvested, policy, deferredForMs, pendingForMs } = parts;
   const now = parts.now();
@@ -47,7 +42,7 @@ export async function keepKey(
     fingerprint: own.key.fingerprint,
     validFrom: validFrom(own.key),
     signedAt: own.signedAt ?? own.addedAt,
-    isFit: fitness(own.key, author, now, policy).fit,
+    isFit: !isKnownUnfit(fitness(own.key, author, now, policy)),
   };
   // a clock that goes wrong at the sender must not lock out later mails (HARV-14)
   const signedAt = Math.min(taught.signedAt, now);
@@ -68,14 +63,18 @@ export async function keepKey(
       return kept === "kept" ? result : full(result);
     }
     case "pend": {
-      const tokenDigest = newToken();
-      const entry = { ...waiting, state: "pending", expiresAt: now + pendingForMs } as const;
-      const kept = await harvested.keep(tokenDigest === undefined ? entry : { ...entry, tokenDigest });
+      const kept = await harvested.keep({ ...waiting, state: "pending", expiresAt: now + pendingForMs });
       return kept === "kept" ? result : full(result);
     }
     case "ignore":
+    case "undecided":
       return result;
   }
+}
+
+/** A revocation list that is missing says nothing against a key. */
+function isKnownUnfit(verdict: Fitness): boolean {
+  return !verdict.fit && verdict.reason !== "revocation-unknown";
 }
 
 /** Of the OpenPGP key that is held, both forms together: a newer self-signature or a revocation in either counts. */

@@ -14,7 +14,7 @@ export type NoticeParts = {
   seal(key: RecipientKey, message: Buffer): Promise<Uint8Array>;
 };
 
-/** Asks the owner, encrypted to the key in use, whether the new one is theirs; at most one a day for each address. */
+/** Asks the owner, encrypted to the key in use, whether the new one is theirs; at most one a day for each key. */
 export async function confirmationNotice(
   owner: Mailbox,
   held: RecipientKey,
@@ -40,7 +40,7 @@ export async function confirmationNotice(
   const sealed = await parts.seal(held, message);
   return {
     ...{ class: "report", reversePath: undefined, recipient: owner, message: sealed },
-    onceADay: `${owner.key} confirm`,
+    onceADay: `${owner.key} confirm ${offered.fingerprint}`,
   };
 }
 

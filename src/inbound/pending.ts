@@ -8,27 +8,39 @@ export type DecideParts = Pick<KeepParts, "personalKeys" | "harvested" | "policy
   readonly observe: HarvestObserver;
 };
 
+/** `unfit` and `uploaded` keys are forgotten like rejected ones; an `undecided` one waits on, for it cannot be judged now. */
+export type Decided =
+  | { readonly kind: "taken" | "rejected" | "uploaded" }
+  | { readonly kind: "unfit" | "undecided"; readonly reason: string };
+
 /**
  * Approving makes a waiting key, pending or deferred, the learned key of its owner if it is still fit; rejecting forgets it. `by` says who
- * decided. False when the key is not fit any more: then it is forgotten too.
+ * decided.
  */
 export async function decideOn(
   entry: HarvestedKey,
   decision: "approve" | "reject",
   by: string,
-  { personalKeys, harvested, policy, now, observe }: DecideParts,
-): Promise<boolean> {
-  const { id, mailbox, key, signedAt } = entry;
+  parts: DecideParts,
+): Promise<Decided> {
+  const { id, mailbox, key } = entry;
+  const decided: Decided = decision === "reject" ? { kind: "rejected" } : await approve(entry, parts);
+  if (decided.kind === "undecided") return decided;
+  await parts.harvested.remove(id);
+  const reason = { taken: by, rejected: by, uploaded: "uploaded-already", unfit: "" }[decided.kind];
+  const facts = factsOf(mailbox, key, "reason" in decided ? decided.reason : reason);
+  parts.observe.happened(decided.kind === "taken" ? "learned" : "ignored", facts);
+  return decided;
+}
+
+async function approve(entry: HarvestedKey, { personalKeys, policy, now }: DecideParts): Promise<Decided> {
+  const { mailbox, key, signedAt } = entry;
   await policy.ready?.(AbortSignal.timeout(READY_MS));
   const verdict = fitness(key, mailbox, now(), policy);
-  const isTaken =
-    decision === "approve" &&
-    verdict.fit &&
-    (await personalKeys.learn(mailbox, key, { origin: "incoming", signedAt, now: now() }));
-  await harvested.remove(id);
-  const reason = decision === "reject" || verdict.fit ? by : verdict.reason;
-  observe.happened(isTaken ? "learned" : "ignored", factsOf(mailbox, key, reason));
-  return isTaken || decision === "reject";
+  if (!verdict.fit)
+    return { kind: verdict.reason === "revocation-unknown" ? "undecided" : "unfit", reason: verdict.reason };
+  const isTaken = await personalKeys.learn(mailbox, key, { origin: "incoming", signedAt, now: now() });
+  return { kind: isTaken ? "taken" : "uploaded" };
 }
 
 /** For revocation lists to be loaded. */

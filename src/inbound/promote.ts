@@ -11,10 +11,16 @@ export type PromoteParts = KeepParts & {
   isKnown(mailbox: Mailbox, signal: AbortSignal): Promise<boolean>;
 };
 
-/** Jira writes to this person, so there is an account. Rejects when the store fails: then the mail waits. */
-export async function promoteFor(mailbox: Mailbox, parts: PromoteParts): Promise<void> {
-  if (!(await parts.harvested.waits(mailbox))) return;
-  for (const entry of await parts.harvested.of(mailbox)) if (entry.state === "deferred") await promote(entry, parts);
+/**
+ * Jira writes to this person, so there is an account. Gives why a key of theirs goes on waiting, if one does: it cannot be told now
+ * whether it was revoked, and nobody may say meanwhile that there is no key. Rejects when the store fails: then the mail waits.
+ */
+export async function promoteFor(mailbox: Mailbox, parts: PromoteParts): Promise<Error | undefined> {
+  if (!(await parts.harvested.waits(mailbox))) return undefined;
+  let undecided: Error | undefined;
+  for (const entry of await parts.harvested.of(mailbox))
+    if (entry.state === "deferred") undecided = (await promote(entry, parts)) ?? undecided;
+  return undecided;
 }
 
 /** Asks Jira about everybody whose key is deferred; for housekeeping. Faults are told and end the round. */
@@ -29,27 +35,33 @@ export async function promoteKnown(parts: PromoteParts, signal: AbortSignal): Pr
   }
 }
 
-async function promote(entry: HarvestedKey, parts: PromoteParts): Promise<void> {
+async function promote(entry: HarvestedKey, parts: PromoteParts): Promise<Error | undefined> {
   const { mailbox, key, signedAt, evidence, id } = entry;
   await parts.policy.ready?.(AbortSignal.timeout(READY_MS));
-  const { acceptance } = await keepKey({ author: mailbox, key, signedAt, evidence }, true, parts, () => undefined);
+  const { acceptance } = await keepKey({ author: mailbox, key, signedAt, evidence }, true, parts);
   const { observe } = parts;
   switch (acceptance.kind) {
     case "learn":
       observe.happened("promoted", factsOf(mailbox, key, acceptance.reason));
       break;
     case "pend":
-      // it stays in its row, as pending
+      // it stays in its row, as pending; its owner is asked when they sign with it again
       observe.happened("pending", factsOf(mailbox, key, "another-key-in-use"));
-      return;
+      return undefined;
     case "ignore":
       observe.happened("ignored", factsOf(mailbox, key, acceptance.reason));
       break;
+    case "undecided":
+      return new Error(
+        `the key that waits for ${mailbox.address} cannot be judged (${acceptance.reason}); see ${LISTS}`,
+      );
     case "defer":
-      return;
+      return undefined;
   }
   await parts.harvested.remove(id);
+  return undefined;
 }
 
 /** For revocation lists to be loaded. */
 const READY_MS = 5_000;
+const LISTS = "smime.trust.crls";

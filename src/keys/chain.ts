@@ -45,6 +45,22 @@ export type KeyChain<K extends RecipientKey> = {
   resolve(mailbox: Mailbox, signal: AbortSignal): Promise<ChainAnswer<K>>;
 };
 
+/** The chain, but where it would say that these have no key, it is not known why not (by address key): nothing may leave in clear. */
+export function neverAbsentFor<K extends RecipientKey>(
+  chain: KeyChain<K>,
+  undecided: ReadonlyMap<string, Error>,
+): KeyChain<K> {
+  if (undecided.size === 0) return chain;
+  return {
+    ...chain,
+    async resolve(mailbox, signal) {
+      const said = await chain.resolve(mailbox, signal);
+      const cause = said.answer.kind === "absent" ? undecided.get(mailbox.key) : undefined;
+      return cause === undefined ? said : { ...said, answer: failed(cause) };
+    },
+  };
+}
+
 type ChainParts = { readonly policy: FitnessPolicy; readonly clock: Clock; readonly lookupDeadlineMs: number };
 
 /** A chain over `sources`, highest precedence first. `lookupDeadlineMs` bounds each source; running out of it is a failure. */

@@ -18,10 +18,7 @@ export type HarvestedKey = {
   readonly evidence: string;
 };
 
-export type NewHarvestedKey = Omit<HarvestedKey, "id"> & {
-  /** SHA-256 of the token in the link that its owner gets. */
-  readonly tokenDigest?: string;
-};
+export type NewHarvestedKey = Omit<HarvestedKey, "id">;
 
 export type HarvestedKeys = {
   /** Keeps it; the same key of the same address is renewed in its state. `full`: too many wait, of all, of the domain or of the address. */
@@ -32,6 +29,12 @@ export type HarvestedKeys = {
   list(state?: HarvestState): Promise<readonly HarvestedKey[]>;
   of(mailbox: Mailbox, kind?: KeyKind): Promise<readonly HarvestedKey[]>;
   byId(id: number): Promise<HarvestedKey | undefined>;
-  byToken(tokenDigest: string): Promise<HarvestedKey | undefined>;
+  /**
+   * What the link to confirm this key holds: 43 characters that only we can make, the same each time, so that no second mail kills a link
+   * that was sent.
+   */
+  tokenFor(mailbox: Mailbox, key: RecipientKey): string;
+  /** The pending key whose link holds this token. */
+  byToken(token: string): Promise<HarvestedKey | undefined>;
   remove(id: number): Promise<boolean>;
 };

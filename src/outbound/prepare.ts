@@ -4,7 +4,7 @@ import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
 import type { MessageCipher, Split } from "../encrypt/cipher.ts";
 import { splitMessage, withoutPrivateFields, type SubjectMode } from "../encrypt/outer-header.ts";
 import type { PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
-import type { TrailEntry } from "../keys/chain.ts";
+import { neverAbsentFor, type TrailEntry } from "../keys/chain.ts";
 import { rejudged } from "../keys/rejudged.ts";
 import type { KeySource } from "../keys/source.ts";
 import { fitness, type FitnessPolicy } from "../keys/fitness.ts";
@@ -56,8 +56,11 @@ export type PrepareParts = {
   readonly senderKeys: { readonly smime: KeySource<SmimeKey> | undefined; readonly pgp: KeySource<PgpKey> | undefined };
   readonly ciphers: { readonly smime: MessageCipher<SmimeKey>; readonly pgp: MessageCipher<PgpKey> };
   readonly observe: PrepareObserver;
-  /** Called before the look-ups: Jira writes to these people, so their deferred keys may become theirs. Rejects: the mail waits. */
-  readonly writesTo?: (mailboxes: readonly Mailbox[]) => Promise<void>;
+  /**
+   * Called before the look-ups: Jira writes to these people, so their deferred S/MIME and OpenPGP keys may become theirs. Gives, by
+   * address key, why a certificate of somebody goes on waiting. Rejects: the mail waits.
+   */
+  readonly writesTo?: (mailboxes: readonly Mailbox[]) => Promise<ReadonlyMap<string, Error>>;
   now(): number;
 };
 
@@ -74,14 +77,15 @@ type Decided = { readonly recipient: LeasedRecipient; readonly decision: Decisio
 /** Throws only when the stored message cannot be read; whatever fails for a group of recipients is `later` for that group. */
 export async function prepare(leased: Leased, parts: PrepareParts, signal: AbortSignal): Promise<Prepared> {
   const facts = await readMailFacts(leased.content, leased.allRecipients.length, mayExempt(parts.settings));
-  await parts.writesTo?.(leased.due.map(({ mailbox }) => mailbox));
-  const canRead = await passable(facts, leased.allRecipients, parts.chains, parts.settings, signal, (mailbox, trail) =>
+  const undecided = (await parts.writesTo?.(leased.due.map(({ mailbox }) => mailbox))) ?? new Map<string, Error>();
+  const chains = { ...parts.chains, smime: neverAbsentFor(parts.chains.smime, undecided) };
+  const canRead = await passable(facts, leased.allRecipients, chains, parts.settings, signal, (mailbox, trail) =>
     parts.observe.lookedUp(leased.id, mailbox, trail),
   );
   const decided = await Promise.all(
     leased.due.map(async (recipient): Promise<Decided> => {
       const isPass = canRead.has(recipient.mailbox.key);
-      const decision = await decide(recipient.mailbox, { ...facts, isPass }, parts.chains, parts.settings, signal);
+      const decision = await decide(recipient.mailbox, { ...facts, isPass }, chains, parts.settings, signal);
       parts.observe.decided(leased.id, recipient, decision);
       return { recipient, decision };
     }),

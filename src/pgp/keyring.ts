@@ -23,7 +23,7 @@ export type KeyringContents =
   /** `reason` is a sentence saying what it is and how to make a key store of it. */
   | { readonly kind: "unreadable"; readonly reason: string };
 
-type KeyringFault = {
+export type KeyringFault = {
   readonly entry: string;
   readonly reason: string;
   /** Of a key that is not used for this reason, although another copy of it could be read. */

@@ -4,7 +4,12 @@ import { isOwnHop, MAX_HOPS, MAX_OWN_HOPS, receivedField } from "../mail/trace.t
 import type { Route, Spool } from "../spool/spool.ts";
 import { MessageRefused, type BeginIntake, type Envelope, type Intake, type Session } from "./intake.ts";
 
-export type DoorSettings = { readonly hostname: string; readonly route: Route };
+export type DoorSettings = {
+  readonly hostname: string;
+  readonly route: Route;
+  /** Asked for each message: a reload changes it. */
+  readonly classOf: () => "mail" | "copy";
+};
 
 /** What the listener of a route calls for each message. */
 export function spoolDoor(
@@ -46,7 +51,7 @@ export function spoolDoor(
             reason: "loop",
           });
         }
-        await receiving.commit({ ...final, route: settings.route, class: "mail" });
+        await receiving.commit({ ...final, route: settings.route, class: settings.classOf() });
         onAccepted();
         return { id: receiving.id };
       },

@@ -9,13 +9,20 @@ import type { Answer, KeySource } from "../keys/source.ts";
 import type { FitnessPolicy } from "../keys/fitness.ts";
 import { usabilityOf, usabilityText } from "../keys/usability.ts";
 
+/** An entry that is not used. `claimedAddresses`: it may be a fit key of theirs, or not, and nobody can tell; not verified. */
+export type StoreFault = {
+  readonly entry: string;
+  readonly reason: string;
+  readonly claimedAddresses?: readonly string[];
+};
+
 /** What a reader makes of a file's bytes. `unreadable` is a sentence that says what the file is and how to export it. */
 export type StoreReading<K> =
   | {
       readonly kind: "keys";
       readonly format: string;
       readonly keys: readonly K[];
-      readonly faults: readonly { entry: string; reason: string }[];
+      readonly faults: readonly StoreFault[];
       readonly notes: readonly string[];
     }
   | { readonly kind: "unreadable"; readonly reason: string };
@@ -46,9 +53,10 @@ export type KeyStoreFile<K extends RecipientKey> = KeySource<K> & {
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
-/** The set in use: keys by the address keys they name. */
+/** The set in use: keys by the address keys they name or claim, and why it is not known of an address key what there is. */
 type Loaded<K> = {
   readonly byAddress: ReadonlyMap<string, readonly K[]>;
+  readonly inDoubt: ReadonlyMap<string, string>;
   readonly keys: readonly K[];
   readonly format: string;
   readonly faults: number;
@@ -98,6 +106,11 @@ export function keyStoreFile<K extends RecipientKey>(
       }
       loaded = {
         byAddress: await byAddress(reading.keys),
+        inDoubt: new Map(
+          reading.faults.flatMap(({ reason, claimedAddresses = [] }) =>
+            addressKeys(claimedAddresses).map((address) => [address, reason] as const),
+          ),
+        ),
         keys: reading.keys,
         format: reading.format,
         faults: reading.faults.length,
@@ -142,6 +155,9 @@ export function keyStoreFile<K extends RecipientKey>(
       if (isExpired) await (again ??= readAgain().finally(() => (again = undefined)));
       else if (loaded === undefined) await refresh();
       if (loaded === undefined) return failed(fault ?? new Error(`${file} was not read yet`));
+      const doubt = loaded.inDoubt.get(mailbox.key);
+      if (doubt !== undefined)
+        return { ...failed(new Error(`${file}: ${doubt}; see ${settingName}`)), isOnlyHere: true, cached };
       const keys = loaded.byAddress.get(mailbox.key);
       return { ...(keys === undefined ? absent : found(keys)), cached };
     },
@@ -177,12 +193,19 @@ async function byAddress<K extends RecipientKey>(keys: readonly K[]): Promise<Ma
   const index = new Map<string, Map<string, K>>();
   for (const [count, key] of keys.entries()) {
     if (count % SORTED_AT_ONCE === SORTED_AT_ONCE - 1) await setImmediate();
-    for (const address of new Set(key.certificate.addresses)) {
-      const parsed = parseMailbox(address);
-      if (!("mailbox" in parsed)) continue;
-      const own = index.get(parsed.mailbox.key) ?? new Map<string, K>();
-      index.set(parsed.mailbox.key, own.set(key.fingerprint, key));
-    }
+    const { certificate } = key;
+    // a User ID that is not valid yet may be when the key is judged
+    const named = "claimedAddresses" in certificate ? certificate.claimedAddresses : certificate.addresses;
+    for (const address of addressKeys(named))
+      index.set(address, (index.get(address) ?? new Map<string, K>()).set(key.fingerprint, key));
   }
   return new Map([...index].map(([address, own]) => [address, [...own.values()]]));
+}
+
+function addressKeys(addresses: readonly string[]): string[] {
+  const keys = addresses.flatMap((address) => {
+    const parsed = parseMailbox(address);
+    return "mailbox" in parsed ? parsed.mailbox.key : [];
+  });
+  return [...new Set(keys)];
 }

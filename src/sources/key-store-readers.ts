@@ -1,9 +1,9 @@
 // Key-store readers: the bytes of a store file to keys of one kind, through the S/MIME and OpenPGP libraries.
 import { pgpKey, smimeKey, type PgpKey, type SmimeKey } from "../keys/recipient-key.ts";
-import { readKeyring } from "../pgp/keyring.ts";
+import { readKeyring, type KeyringFault } from "../pgp/keyring.ts";
 import { parseCertificate } from "../smime/certificate.ts";
 import { readLargeCertificateStore } from "../smime/certificate-store.ts";
-import type { StoreReader } from "./key-store-file.ts";
+import type { StoreFault, StoreReader } from "./key-store-file.ts";
 
 /** Of the CA certificates in a store so many serve to build certification paths. */
 const MAX_COMPANIONS = 1_000;
@@ -26,8 +26,14 @@ export const keyringReader: StoreReader<PgpKey> = async (bytes, now) => {
   const contents = await readKeyring(bytes, now);
   if (contents.kind === "unreadable") return contents;
   const { format, certificates, faults, notes } = contents;
-  return { kind: "keys", format, keys: certificates.map(pgpKey), faults, notes };
+  return { kind: "keys", format, keys: certificates.map(pgpKey), faults: faults.map(storeFault), notes };
 };
+
+/** Of a key without a User ID that it signed it is known that it is nobody's. */
+function storeFault({ entry, reason, claimedAddresses }: KeyringFault): StoreFault {
+  const isSettled = /^no User ID of key [0-9a-f]+ has a valid/.test(reason);
+  return { entry, reason, ...(claimedAddresses === undefined || isSettled ? {} : { claimedAddresses }) };
+}
 
 const isKeybox = (bytes: Buffer) => bytes.toString("latin1", 8, 12) === "KBXf";
 

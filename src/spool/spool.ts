@@ -3,8 +3,12 @@ import type { Mailbox } from "../mail/address.ts";
 import type { Sized } from "../mail/chunks.ts";
 
 export type Route = "outbound" | "inbound";
-/** `mail` came in by SMTP; `report` and `dsn` are our own notices, without content, which leave in clear. */
-export type MessageClass = "mail" | "report" | "dsn";
+/**
+ * `mail` came in by SMTP; so did `copy`, which is learned from and sent to nobody: that is settled when it comes in, for whatever the
+ * settings are later, mail on its way must never be taken for a copy. `report` and `dsn` are our own notices, without content, which
+ * leave in clear.
+ */
+export type MessageClass = "mail" | "copy" | "report" | "dsn";
 export type RecipientState = "queued" | "held" | "delivered" | "failed";
 
 /** The envelope of one mail transaction as it came in. `reversePath` undefined is the null reverse-path `<>`. */

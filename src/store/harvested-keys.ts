@@ -1,8 +1,9 @@
 // HarvestedKeys in SQL: bounded in all, for each domain and for each address; what is over its time is never given.
+import { createHash, hkdfSync, type KeyObject } from "node:crypto";
 import type { Selectable } from "kysely";
-import { mailbox } from "../mail/address.ts";
+import { mailbox, type Mailbox } from "../mail/address.ts";
 import type { HarvestedKey, HarvestedKeys, HarvestState } from "../keys/harvested-keys.ts";
-import type { KeyKind } from "../keys/recipient-key.ts";
+import type { KeyKind, RecipientKey } from "../keys/recipient-key.ts";
 import type { Database } from "./database.ts";
 import { keyBytes, keyExtras, readKey } from "./key-bytes.ts";
 import type { Tables } from "./tables.ts";
@@ -21,7 +22,16 @@ export type SqlHarvestedKeys = HarvestedKeys & {
   ): Promise<readonly { readonly address: string; readonly kind: KeyKind; readonly fingerprint: string }[]>;
 };
 
-export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): SqlHarvestedKeys {
+/** The secret key is asked for when a key becomes pending or a link is made. */
+export function sqlHarvestedKeys(
+  { sql, sqlite }: Database,
+  secretKey: () => KeyObject,
+  now: () => number,
+): SqlHarvestedKeys {
+  const tokenFor = ({ key: address }: Mailbox, { kind, fingerprint }: RecipientKey) => {
+    const purpose = `confirm ${address} ${kind} ${fingerprint}`;
+    return Buffer.from(hkdfSync("sha256", secretKey(), "", purpose, 32)).toString("base64url");
+  };
   const waiting = sqlite.prepare("SELECT 1 FROM harvested_keys WHERE address_key = ? AND state = 'deferred' LIMIT 1");
   const current = () => sql.selectFrom("harvested_keys").selectAll().where("expires_at", ">", now()).orderBy("id");
   const count = async (column?: "domain" | "address_key", value = "") => {
@@ -35,7 +45,8 @@ export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): 
     (await count()) >= MAX_ALL;
 
   return {
-    async keep({ state, mailbox: { key: addressKey, address, domain }, key, signedAt, seenAt, expiresAt, ...rest }) {
+    async keep({ state, mailbox: owner, key, signedAt, seenAt, expiresAt, evidence }) {
+      const { key: addressKey, address, domain } = owner;
       const { kind, fingerprint } = key;
       const known = await current()
         .where("address_key", "=", addressKey)
@@ -45,7 +56,11 @@ export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): 
       if (known === undefined && (await isFull(domain, addressKey))) return "full";
       const fields = {
         ...{ state, bytes: keyBytes(key), extras: keyExtras(key), signed_at: signedAt, seen_at: seenAt },
-        ...{ expires_at: expiresAt, evidence: rest.evidence, token_digest: rest.tokenDigest ?? null },
+        ...{
+          expires_at: expiresAt,
+          evidence,
+          token_digest: state === "pending" ? digestOf(tokenFor(owner, key)) : null,
+        },
       };
       await sql
         .insertInto("harvested_keys")
@@ -64,7 +79,9 @@ export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): 
       return parsed(await (kind === undefined ? query : query.where("kind", "=", kind)).execute(), now());
     },
     byId: async (id) => (await parsed(await current().where("id", "=", id).execute(), now()))[0],
-    byToken: async (digest) => (await parsed(await current().where("token_digest", "=", digest).execute(), now()))[0],
+    tokenFor,
+    byToken: async (token) =>
+      (await parsed(await current().where("token_digest", "=", digestOf(token)).execute(), now()))[0],
     async remove(id) {
       const { numDeletedRows } = await sql.deleteFrom("harvested_keys").where("id", "=", id).executeTakeFirst();
       return numDeletedRows > 0;
@@ -75,6 +92,11 @@ export function sqlHarvestedKeys({ sql, sqlite }: Database, now: () => number): 
       return rows.map(({ address, kind, fingerprint }) => ({ address, kind: kind as KeyKind, fingerprint }));
     },
   };
+}
+
+/** What is stored of a token: whoever reads the database cannot confirm with it. */
+function digestOf(token: string): string {
+  return createHash("sha256").update(token).digest("hex");
 }
 
 /** A row that cannot be read is passed over: it is no key that could be used. */

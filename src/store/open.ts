@@ -69,7 +69,7 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   return {
     spool,
     cache,
-    harvested: sqlHarvestedKeys(database, now),
+    harvested: sqlHarvestedKeys(database, secretKey, now),
     seen: sqlSeenUsers(memory),
     harvestTries: sqlHarvestTries(memory),
     personalKeys: sqlPersonalKeys(database, now),

@@ -4,7 +4,10 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 /** As harvesting makes them: 32 octets in base64url. */
 const TOKEN = /^[A-Za-z0-9_-]{43}$/;
 
-export function addConfirmation(server: FastifyInstance, confirm: (token: string) => Promise<boolean>): void {
+/** `later`: it cannot be judged now whether the key may be used. `gone`: no key waits for this token, or it may not be used any more. */
+export type Confirmed = "used" | "later" | "gone";
+
+export function addConfirmation(server: FastifyInstance, confirm: (token: string) => Promise<Confirmed>): void {
   server.get<{ Params: { token: string } }>("/confirm/:token", (request, reply) =>
     TOKEN.test(request.params.token) ? page(reply, 200, QUESTION) : page(reply, 404, GONE),
   );
@@ -15,8 +18,14 @@ export function addConfirmation(server: FastifyInstance, confirm: (token: string
   });
   server.post<{ Params: { token: string } }>("/confirm/:token", async (request, reply) => {
     const { token } = request.params;
-    const isTaken = TOKEN.test(token) && (await confirm(token));
-    return isTaken ? page(reply, 200, TAKEN) : page(reply, 404, GONE);
+    switch (TOKEN.test(token) ? await confirm(token) : "gone") {
+      case "used":
+        return page(reply, 200, USED);
+      case "later":
+        return page(reply, 503, LATER);
+      case "gone":
+        return page(reply, 404, GONE);
+    }
   });
 }
 
@@ -25,7 +34,8 @@ const QUESTION =
   "<p>A signed mail in your name came with another key than the one that is used for you. If that mail was yours, confirm it: " +
   "from then on mail to you is encrypted with the new key. If it was not yours, close this page; nothing changes.</p>" +
   '<form method="post"><button>Yes, use the new key</button></form>';
-const TAKEN = "<h1>Your new key is used from now on.</h1>";
+const USED = "<h1>Your new key is used from now on.</h1>";
+const LATER = "<h1>Your key cannot be checked now.</h1><p>Nothing has changed. Open the link again later.</p>";
 const GONE = "<h1>This link is not valid, or not any more.</h1>";
 
 function page(reply: FastifyReply, status: number, body: string): FastifyReply {

@@ -1,7 +1,7 @@
 // HTTP: liveness, readiness, and in a server of its own the metrics.
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Registry } from "prom-client";
-import { addConfirmation } from "./confirm.ts";
+import { addConfirmation, type Confirmed } from "./confirm.ts";
 
 /** What /readyz looks at. `isReady` decides between 200 and 503, the rest is told beside it. */
 export type Readiness = {
@@ -9,6 +9,8 @@ export type Readiness = {
   readonly store: { readonly ok: boolean; readonly detail: string };
   readonly listeners: Readonly<Record<string, boolean>>;
   readonly upstream: { readonly ok: boolean | null; readonly detail: string };
+  /** Where incoming mail is passed on to (inbound.forward), when it is. */
+  readonly nextHop?: Readiness["upstream"];
   readonly sources: Readonly<Record<string, { readonly ok: boolean; readonly detail: string }>>;
 };
 
@@ -21,7 +23,7 @@ export type HttpServer = { readonly port: number; close(): Promise<void> };
 export type WebParts = {
   readonly readiness: () => Promise<Readiness>;
   /** Takes the key that this token was made for; false when there is none such, or no more. */
-  readonly confirm: (token: string) => Promise<boolean>;
+  readonly confirm: (token: string) => Promise<Confirmed>;
 };
 
 /** GET /livez, /readyz, /confirm/TOKEN. Throws when the address is taken, naming the setting. */

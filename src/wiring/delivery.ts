@@ -19,6 +19,8 @@ import type { Store } from "../store/open.ts";
 export type Delivery = KeyParts & {
   readonly harvest: Harvest;
   readonly sender: Sender;
+  /** Where incoming mail is passed on to; undefined when it is not. */
+  readonly nextHop: Sender | undefined;
   readonly runners: Readonly<Record<Route, Runner>>;
   /** Ends the runners, giving what is in flight until the deadline; gives how many messages were still under way. */
   stop(deadlineMs: number): Promise<number>;
@@ -49,7 +51,8 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const common: Omit<WorkParts, "sender"> = {
     spool: store.spool,
     prepare: { ...keys.prepare, writesTo: harvest.writesTo },
-    inbound: { harvest: harvest.learnFrom, isForwarded: nextHop !== undefined },
+    inbound:
+      settings.inbound === null ? undefined : { harvest: harvest.learnFrom, hasNextHop: nextHop !== undefined },
     retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
     hostname: settings.hostname,
     observe: deliveryLog(log, metrics),
@@ -78,6 +81,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     ...keys,
     harvest,
     sender,
+    nextHop,
     runners,
     async stop(deadlineMs) {
       const left = await Promise.all(all.map((runner) => runner.stop(deadlineMs)));

@@ -4,14 +4,14 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { splitMessage } from "../encrypt/outer-header.ts";
 import type { EvidenceRule } from "../inbound/evidence.ts";
-import { digestOf, harvest, type HarvestParts } from "../inbound/harvest.ts";
+import { harvest, type HarvestParts } from "../inbound/harvest.ts";
 import type { HarvestObserver } from "../inbound/harvest-observer.ts";
 import { decideOn } from "../inbound/pending.ts";
 import { promoteFor, promoteKnown } from "../inbound/promote.ts";
 import type { FitnessPolicy } from "../keys/fitness.ts";
 import type { RecipientKey } from "../keys/recipient-key.ts";
 import type { Log } from "../log.ts";
-import type { Mailbox } from "../mail/address.ts";
+import { withoutTag, type Mailbox } from "../mail/address.ts";
 import { collect, sizedBytes } from "../mail/chunks.ts";
 import { readHeader } from "../mail/header.ts";
 import type { Metrics } from "../metrics.ts";
@@ -21,6 +21,7 @@ import type { MessageCipher } from "../encrypt/cipher.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import type { Store } from "../store/open.ts";
 import { knownUsers } from "../users/known.ts";
+import type { Confirmed } from "../web/confirm.ts";
 import type { KeyParts } from "./keys.ts";
 
 const DAY_MS = 86_400_000;
@@ -28,12 +29,12 @@ const DAY_MS = 86_400_000;
 export type Harvest = {
   /** Learns from an incoming message; never rejects. */
   readonly learnFrom: (leased: Leased) => Promise<readonly Notice[]>;
-  /** Jira writes to these people: their deferred keys become theirs. */
-  readonly writesTo: (mailboxes: readonly Mailbox[]) => Promise<void>;
+  /** Jira writes to these people: their deferred keys become theirs. Gives, by address key, why a key of somebody goes on waiting. */
+  readonly writesTo: (mailboxes: readonly Mailbox[]) => Promise<ReadonlyMap<string, Error>>;
   /** Asks Jira about everybody whose key is deferred. */
   promoteKnown(signal: AbortSignal): Promise<void>;
-  /** The owner of a pending key has said that it is theirs; false when the token is not known. */
-  confirm(token: string): Promise<boolean>;
+  /** The owner of a pending key has said that it is theirs. */
+  confirm(token: string): Promise<Confirmed>;
 };
 
 type HarvestWiring = { readonly log: Log; readonly metrics: Metrics; readonly clock: Clock };
@@ -41,8 +42,11 @@ type HarvestWiring = { readonly log: Log; readonly metrics: Metrics; readonly cl
 export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, wiring: HarvestWiring): Harvest {
   const { log, metrics, clock } = wiring;
   const { personalKeys, harvested, seen, spool } = store;
-  const { hostname, inbound, web } = settings;
-  const observe = harvestLog(log, metrics, (address) => void spool.wakeHeld(clock.now(), [address.key]));
+  const { hostname, inbound, web, encryption } = settings;
+  // with plusAddress "strip" the key of ann@ serves ann+jira@ too
+  const isExact = encryption.plusAddress === "exact";
+  const withPlain = (mailbox: Mailbox) => [mailbox, (isExact ? undefined : withoutTag(mailbox)) ?? []].flat();
+  const observe = harvestLog(log, metrics, ({ key }) => void spool.wakeHeld(clock.now(), isExact ? [key] : undefined));
   const parts: HarvestParts = {
     ...{ personalKeys, harvested, hostname, observe, tries: store.harvestTries },
     policy: harvestPolicy(settings, keys),
@@ -60,12 +64,20 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
     learnFrom: (leased) => harvest(leased, parts),
     async writesTo(mailboxes) {
       await seen.saw(mailboxes, clock.now());
-      for (const mailbox of mailboxes) await promoteFor(mailbox, parts);
+      const undecided = new Map<string, Error>();
+      for (const mailbox of mailboxes.flatMap(withPlain)) {
+        const why = await promoteFor(mailbox, parts);
+        if (why !== undefined) undecided.set(mailbox.key, why);
+      }
+      return undecided;
     },
     promoteKnown: (signal) => (keys.people === undefined ? Promise.resolve() : promoteKnown(parts, signal)),
     async confirm(token) {
-      const entry = await harvested.byToken(digestOf(token));
-      return entry !== undefined && (await decideOn(entry, "approve", "confirmed-by-owner", parts));
+      const entry = await harvested.byToken(token);
+      if (entry === undefined) return "gone";
+      const { kind } = await decideOn(entry, "approve", "confirmed-by-owner", parts);
+      if (kind === "undecided") return "later";
+      return kind === "taken" || kind === "uploaded" ? "used" : "gone";
     },
   };
 }
@@ -101,9 +113,9 @@ async function sealed(key: RecipientKey, message: Buffer, { prepare }: KeyParts)
 
 export function harvestLog(log: Log, metrics: Metrics, learned: (address: Mailbox) => void): HarvestObserver {
   return {
-    happened(event, { address: recipient, kind, fingerprint, reason }, queueId) {
+    happened(event, { address: recipient, kind, fingerprint, reason, detail }, queueId) {
       metrics.harvestedKeys.labels(kind ?? "none", event).inc();
-      log.event(`harvest.${event}`, { queueId, address: recipient, kind, fingerprint, reason });
+      log.event(`harvest.${event}`, { queueId, address: recipient, kind, fingerprint, reason, detail });
       if ((event === "learned" || event === "promoted") && recipient !== undefined) learned(recipient);
     },
     failed(fault, queueId) {

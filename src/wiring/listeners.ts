@@ -41,10 +41,11 @@ export async function openListener(
   const { log, metrics, clock, spool, accepted } = parts;
   // whom mail may be for is asked at each RCPT: a reload changes it for open sessions too
   let mayReceive = recipientsOf(route, settings);
+  let messageClass = classOf(route, settings);
   const owner: ListenerOwner = {
     begin: spoolDoor(
       spool,
-      { hostname: settings.hostname, route },
+      { hostname: settings.hostname, route, classOf: () => messageClass },
       () => clock.now(),
       () => accepted(route),
     ),
@@ -61,6 +62,7 @@ export async function openListener(
     use(next) {
       listener.use(listenerSettings(route, next));
       mayReceive = recipientsOf(route, next);
+      messageClass = classOf(route, next);
     },
     close: (graceMs = 0) => listener.close(graceMs),
   };
@@ -115,6 +117,11 @@ function pinned(route: Route, settings: Settings, port: number): Settings {
   const section = settings[route];
   if (section?.listen.port !== 0) return settings;
   return { ...settings, [route]: { ...section, listen: { ...section.listen, port } } };
+}
+
+/** Incoming mail that is not passed on is a copy of what its readers get otherwise. */
+function classOf(route: Route, { inbound }: Settings): "mail" | "copy" {
+  return route === "inbound" && inbound?.forward === "none" ? "copy" : "mail";
 }
 
 /** Which recipients a way in takes: Jira may write to anybody, mail from outside only to those that are ours. */

@@ -26,13 +26,19 @@ describe("nothing is held", () => {
     expect(said(lesson({ key: JOE, isChained: false }), undefined, false)).toBe("defer");
   });
 
-  test.each(["expired", "no-encryption-use", "weak-key", "untrusted", "revoked", "revocation-unknown"] as const)(
+  test.each(["expired", "no-encryption-use", "weak-key", "untrusted", "revoked"] as const)(
     "HARV-19, HARV-20, HARV-21, HARV-23: a key that is %s is ignored with that reason, known or not",
     (reason) => {
       for (const isKnown of [true, false])
         expect(said(lesson({ fitness: { fit: false, reason } }), undefined, isKnown)).toBe(`ignore: ${reason}`);
     },
   );
+});
+
+test("a missing revocation list decides nothing: not about the key, whatever is held", () => {
+  const unknown = lesson({ fitness: { fit: false, reason: "revocation-unknown" } });
+  for (const own of [undefined, held(), held({ fingerprint: NEW.fingerprint }), held({ isFit: false })])
+    expect(said(unknown, own)).toBe("undecided: revocation-unknown");
 });
 
 describe("a key is held", () => {

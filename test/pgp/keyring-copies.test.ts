@@ -92,9 +92,17 @@ describe("H1: a copy that cannot be read, perhaps the one with the revocation", 
     }
   });
 
-  test("a copy that is cut off makes the key unused", async () => {
-    const { read, dropped } = await said(live, bob, primary, revocation.subarray(0, 60));
-    expect([read, dropped]).toEqual([[BOB], [TESS]]);
+  test("a copy that is cut off by the end of the file makes the file unreadable", async () => {
+    await expect(said(live, bob, primary, revocation.subarray(0, 60))).rejects.toThrow("the file is cut short");
+  });
+
+  test("the addresses that either copy of an unused key claims are named with it", async () => {
+    const other = writePacket(13, Buffer.from("Tess <tess@other.example>"));
+    const { faults } = await ringOf(Buffer.concat([live, bob, primary, other, Buffer.from([1]), revocation, bob]));
+    expect(faults.flatMap(({ claimedAddresses }) => claimedAddresses ?? [])).toEqual([
+      "tess@example.com",
+      "tess@other.example",
+    ]);
   });
 
   test("an armored copy with a wrong checksum makes the key unused", async () => {

@@ -2,9 +2,11 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { generateKey, revokeKey } from "openpgp";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RecipientKey } from "../../src/keys/recipient-key.ts";
 import { mailbox } from "../../src/mail/address.ts";
+import { readPacket, writePacket } from "../../src/pgp/packets.ts";
 import { keyStoreFile, type StoreReader } from "../../src/sources/key-store-file.ts";
 import { certificateReader, keyringReader } from "../../src/sources/key-store-readers.ts";
 import { readOfferedKeys } from "../../src/sources/offered-keys.ts";
@@ -145,9 +147,83 @@ describe("a store that changes", () => {
     expect((await certificates(join(folder, "store")).find(mailbox("alice@example.com"), never)).kind).toBe("failed");
   });
 
+  test.each([
+    ["pgp/all.asc", 0.5],
+    ["pgp/all.gpg", 0.5],
+    ["pgp/concat.asc", 0.98],
+    ["pgp/pubring.kbx", 0.5],
+    ["pgp/pubring-legacy.gpg", 0.99],
+  ])(
+    "CONF-35: %s of which only a part is there, %d of it, leaves the whole set in use and is told once",
+    async (name, part) => {
+      const bytes = fixtureBytes(name);
+      const short = bytes.subarray(0, Math.floor(bytes.length * part));
+      const file = join(folder, "store");
+      writeFileSync(file, bytes);
+      const source = store(file, "pgp", keyringReader);
+      const everybody = ["alice@example.com", "joe@example.org", "jörg@bücher.example", "peter@example.com"];
+      const answers = async (from: typeof source) =>
+        Promise.all(everybody.map(async (address) => (await from.find(mailbox(address), never)).kind));
+      expect(await answers(source)).toEqual(everybody.map(() => "found"));
+      writeFileSync(file, short);
+      for (let mail = 0; mail < 2; mail++) expect(await source.refresh()).toBe(false);
+      expect(await answers(source)).toEqual(everybody.map(() => "found"));
+      expect(source.fault?.message).toMatch(/cannot be used: the file is cut short: .*; see smime\.keyStore\.file$/);
+      expect(told.map((line) => line.split(" ")[0])).toEqual(["loaded", "failed"]);
+      expect(await answers(store(file, "pgp", keyringReader))).toEqual(everybody.map(() => "failed"));
+      writeFileSync(file, bytes);
+      expect([await source.refresh(), source.fault]).toEqual([true, undefined]);
+    },
+  );
+
   test("a folder is refused", async () => {
     const answer = await certificates(folder).find(mailbox("alice@example.com"), never);
     expect(answer.kind === "failed" && answer.cause.message).toContain("not a regular file");
+  });
+});
+
+describe("a key of which one copy cannot be read, perhaps that with the revocation", async () => {
+  const made = { type: "curve25519", date: new Date(FIXTURE_TIME - 60_000), format: "object" } as const;
+  const { privateKey, publicKey } = await generateKey({ ...made, userIDs: [{ email: "Tess@Example.com" }] });
+  const revoked = (await revokeKey({ key: privateKey, format: "object" })).publicKey;
+  const armor = (bytes: Uint8Array, sum = "") =>
+    `-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n${Buffer.from(bytes).toString("base64")}\n${sum}-----END PGP PUBLIC KEY BLOCK-----\n`;
+  const finderIn = (...blocks: string[]) => {
+    writeFileSync(join(folder, "store"), blocks.join(""));
+    const source = store(join(folder, "store"), "pgp", keyringReader);
+    return async (address: string) => source.find(mailbox(address), never);
+  };
+  const live = armor(publicKey.write());
+  const torn = armor(revoked.write(), "=AAAA\n");
+  const bob = armor(fixtureBytes("pgp/bob.gpg"));
+
+  test.each([
+    ["behind it", [live, bob, torn]],
+    ["before it", [torn, bob, live]],
+  ])("H1: the copy %s: its owner's look-up fails, her neighbour's does not", async (_where, blocks) => {
+    const find = finderIn(...blocks);
+    const answer = await find("tess@example.com");
+    expect(answer).toMatchObject({ kind: "failed", isOnlyHere: true });
+    expect(answer.kind === "failed" && answer.cause.message).toMatch(
+      /store: another copy of key [0-9a-f]{40} cannot be read: the checksum of the armor is wrong; see smime\.keyStore\.file$/,
+    );
+    expect((await find("bob@example.com")).kind).toBe("found");
+    expect((await find("eve@example.com")).kind).toBe("absent");
+  });
+
+  test("copies that can be read are found, and revoked", async () => {
+    const answer = await finderIn(live, bob, armor(revoked.write()))("tess@example.com");
+    expect(answer.kind === "found" && answer.value.map(({ certificate }) => certificate.encryption)).toMatchObject([
+      { usable: false, reason: "revoked" },
+    ]);
+  });
+
+  test("copies without a User ID that the owner signed leave their address absent", async () => {
+    const bytes = publicKey.write();
+    const primary = bytes.subarray(0, readPacketEnd(bytes));
+    const claim = (name: string) => writePacket(13, Buffer.from(`${name} <tess@example.com>`));
+    const find = finderIn(bob, ...["a", "b"].map((name) => armor(Buffer.concat([primary, claim(name)]))));
+    expect((await find("tess@example.com")).kind).toBe("absent");
   });
 });
 
@@ -174,6 +250,12 @@ test("LOOK-24: a store of 20,000 certificates of one address is read in turns wi
   expect(turns).toBeGreaterThan(200);
   expect(await fingerprints(source, "bob@example.com")).toBe(20_000);
 });
+
+function readPacketEnd(bytes: Uint8Array): number {
+  const packet = readPacket(bytes, 0);
+  if ("fault" in packet) throw new Error(packet.fault);
+  return packet.end;
+}
 
 describe("what somebody hands over as a key", () => {
   const offered = async (bytes: Buffer) => {

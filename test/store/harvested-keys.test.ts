@@ -39,13 +39,18 @@ test("HARV-42: a deferred key is whole again in another process, with companions
 });
 
 test("the same key again is one row, in its newest state; what is decided is gone", async () => {
+  await store.recover();
   await store.harvested.keep(entry());
-  await store.harvested.keep(entry({ state: "pending", tokenDigest: "digest" }));
+  const token = store.harvested.tokenFor(ALICE, entry().key);
+  expect(token).toMatch(/^[A-Za-z0-9_-]{43}$/);
+  expect(await store.harvested.byToken(token)).toBeUndefined();
+  await store.harvested.keep(entry({ state: "pending" }));
+  await store.harvested.keep(entry({ state: "pending" }));
   const all = await store.harvested.list();
   expect(all).toHaveLength(1);
   expect(await store.harvested.list("deferred")).toEqual([]);
-  expect((await store.harvested.byToken("digest"))?.id).toBe(all[0]!.id);
-  expect(await store.harvested.byToken("another")).toBeUndefined();
+  expect((await store.harvested.byToken(token))?.id).toBe(all[0]!.id);
+  expect(await store.harvested.byToken(store.harvested.tokenFor(JOE, entry().key))).toBeUndefined();
   expect(await store.harvested.remove(all[0]!.id)).toBe(true);
   expect(await store.harvested.remove(all[0]!.id)).toBe(false);
   expect(await store.harvested.byId(all[0]!.id)).toBeUndefined();
