@@ -69,11 +69,11 @@ class PooledSender implements Sender {
     const opened = await this.#open();
     if (opened.kind === "unreachable") return { ok: false, detail: opened.reply };
     opened.session.connection.quit();
-    const { host, port, auth } = this.#settings;
+    const { host, port, auth, section } = this.#settings;
     const login = auth ? `logged in as ${auth.user}` : "no login";
     return {
       ok: true,
-      detail: `upstream ${host}:${port} answers, ${shownProtection(opened.session.protection)}, ${login}`,
+      detail: `${section === undefined ? "upstream" : "next hop"} ${host}:${port} answers, ${shownProtection(opened.session.protection)}, ${login}`,
     };
   }
 

@@ -51,8 +51,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const common: Omit<WorkParts, "sender"> = {
     spool: store.spool,
     prepare: { ...keys.prepare, writesTo: harvest.writesTo },
-    inbound:
-      settings.inbound === null ? undefined : { harvest: harvest.learnFrom, hasNextHop: nextHop !== undefined },
+    inbound: settings.inbound === null ? undefined : { harvest: harvest.learnFrom, hasNextHop: nextHop !== undefined },
     retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
     hostname: settings.hostname,
     observe: deliveryLog(log, metrics),

@@ -61,7 +61,7 @@ export async function keepHouse(
 /** What /readyz says. */
 export async function readiness(
   store: Pick<Store, "checkWritable">,
-  { sources, sender, chains }: Pick<Delivery, "sources" | "sender" | "chains">,
+  { sources, sender, nextHop, chains }: Pick<Delivery, "sources" | "sender" | "nextHop" | "chains">,
   health: SourceHealth,
   listeners: Readonly<Record<string, boolean>>,
 ): Promise<Readiness> {
@@ -82,12 +82,15 @@ export async function readiness(
     isReady: written.ok && Object.values(listeners).every(Boolean),
     store: written,
     listeners,
-    upstream: {
-      ok: sender.isUp ?? null,
-      detail: sender.isUp === undefined ? "not used yet" : sender.isUp ? "reached" : "not reachable",
-    },
+    upstream: reached(sender),
+    ...(nextHop === undefined ? {} : { nextHop: reached(nextHop) }),
     sources: { ...Object.fromEntries(used), ...Object.fromEntries(stores) },
   };
+}
+
+/** Whether a server was there when mail was last sent to it. */
+function reached({ isUp }: Delivery["sender"]): Readiness["upstream"] {
+  return { ok: isUp ?? null, detail: isUp === undefined ? "not used yet" : isUp ? "reached" : "not reachable" };
 }
 
 /** Sets the gauges that nothing else keeps up to date. */

@@ -32,6 +32,24 @@ test("a source that a reload took away stands in /readyz no more, even when its 
   expect(sources).toEqual({ "ldap (smime)": { ok: false, detail: "refused" } });
 });
 
+test("/readyz tells the next hop of incoming mail beside the upstream, when there is one; neither decides", async () => {
+  const chains = { smime: { kind: "smime", sources: [] }, pgp: { kind: "pgp", sources: [] } };
+  const stores = { smime: { keyStore: undefined }, pgp: { keyStore: undefined } };
+  const health = createSourceHealth(silentLog, createMetrics("1"));
+  const told = (nextHop: { isUp: boolean | undefined } | undefined) => {
+    const delivery = { sources: stores, chains, sender: { isUp: true }, nextHop } as unknown as Delivery;
+    const store = { checkWritable: () => Promise.resolve() };
+    return readiness(store, delivery, health, { outbound: true, inbound: true });
+  };
+  expect(await told({ isUp: false })).toMatchObject({
+    isReady: true,
+    upstream: { ok: true, detail: "reached" },
+    nextHop: { ok: false, detail: "not reachable" },
+  });
+  expect((await told({ isUp: undefined })).nextHop).toEqual({ ok: null, detail: "not used yet" });
+  expect(await told(undefined)).not.toHaveProperty("nextHop");
+});
+
 test("/metrics counts personal keys by kind and origin, and those that end within 7 and 30 days", async () => {
   const folder = dataFolder();
   const store = await folder.open();

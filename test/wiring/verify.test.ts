@@ -3,10 +3,67 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { verify } from "../../src/admin/verify.ts";
+import { systemClock } from "../../src/clock.ts";
+import type { Settings } from "../../src/config/schema.ts";
 import { verifiableParts } from "../../src/wiring/verify.ts";
 import type { OpenKeys } from "../../src/wiring/keys.ts";
 import { configurationOf } from "../config/reading.ts";
 import { manualClock } from "../manual-clock.ts";
+import { makeAuthority, startUpstream } from "../upstream.ts";
+
+const none = { kind: "smime", sources: [] };
+const keys = { chains: { smime: none, pgp: none }, trust: { anchors: [], lists: undefined } } as unknown as OpenKeys;
+
+const forwardTo = (port: number, tls: string) =>
+  configurationOf(
+    [
+      "upstream: { host: 127.0.0.1, port: 9, tls: off }",
+      "inbound: { recipients: [jira@example.com], authservId: mx.example.com,",
+      `  forward: { host: 127.0.0.1, port: ${port}, tls: ${tls} } }`,
+    ].join("\n"),
+  ).settings;
+
+async function verifiedNextHop(settings: Settings) {
+  const parts = verifiableParts(settings, keys, systemClock).filter(({ part }) => part === "inbound.forward");
+  return verify(parts, systemClock);
+}
+
+test("the next hop of incoming mail is really used, and a refusal names inbound.forward", async () => {
+  const nextHop = await startUpstream();
+  const { port } = nextHop;
+  expect(await verifiedNextHop(forwardTo(port, "off"))).toMatchObject([
+    { part: "inbound.forward", ok: true, detail: `next hop 127.0.0.1:${port} answers, in clear, no login` },
+  ]);
+  const [withoutTls] = await verifiedNextHop(forwardTo(port, "required"));
+  expect(withoutTls).toMatchObject({ ok: false });
+  expect(withoutTls?.detail).toContain("inbound.forward.tls is required");
+  await nextHop.close();
+  const [closed] = await verifiedNextHop(forwardTo(port, "off"));
+  expect(closed).toMatchObject({ part: "inbound.forward", ok: false });
+  expect(closed?.detail).toMatch(/^next hop .* cannot be reached.*inbound\.forward\.host/);
+});
+
+test("every PEM file of incoming mail has its line", async () => {
+  const authority = await makeAuthority();
+  const { cert, key } = await authority.issue(["DNS:relay.example.com"]);
+  const { settings } = configurationOf(
+    [
+      "upstream: { host: 127.0.0.1 }",
+      "inbound: { recipients: [jira@example.com], authservId: mx.example.com,",
+      "  tls: { mode: starttls, cert: relay.pem, key: relay.key },",
+      "  forward: { host: 127.0.0.1, ca: ca.pem } }",
+    ].join("\n"),
+    {},
+    { "relay.pem": cert, "relay.key": key, "ca.pem": authority.ca },
+  );
+  const files = verifiableParts(settings, keys, systemClock).filter(({ part }) =>
+    /^inbound\..*(?:cert|ca)$/.test(part),
+  );
+  expect((await verify(files, systemClock)).map(({ part, ok }) => [part, ok])).toEqual([
+    ["inbound.tls.cert", true],
+    ["inbound.forward.ca", true],
+  ]);
+});
 
 test("an upstream that is silent ends verify after 25 s, names the setting, and is left", async () => {
   const sockets: Socket[] = [];
@@ -16,8 +73,6 @@ test("an upstream that is silent ends verify after 25 s, names the setting, and 
   onTestFinished(() => void server.close());
   const { port } = server.address() as AddressInfo;
   const { settings } = configurationOf(`upstream: { host: 127.0.0.1, port: ${port}, tls: off }`);
-  const none = { kind: "smime", sources: [] };
-  const keys = { chains: { smime: none, pgp: none }, trust: { anchors: [], lists: undefined } } as unknown as OpenKeys;
   const clock = manualClock();
   const upstream = verifiableParts(settings, keys, clock).filter(({ part }) => part === "upstream");
   const connected = once(server, "connection");
