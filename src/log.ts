@@ -54,7 +54,10 @@ export const EVENT_LEVELS = {
 
 export type LogEvent = keyof typeof EVENT_LEVELS;
 
-/** What an event may carry. Mailboxes are written in the form `log.addresses` asks for; errors as their messages. */
+/**
+ * What an event may carry. Mailboxes are written in the form `log.addresses` asks for; errors as their messages. `detail` may name people, as
+ * the subjects of certificates do: it is written only where addresses are written in full.
+ */
 export type LogFacts = Record<
   string,
   string | number | boolean | null | undefined | Mailbox | Error | readonly (string | Mailbox)[]
@@ -79,7 +82,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       if (!logger.isLevelEnabled(level)) return;
       const line: Record<string, unknown> = { event: name };
       for (const [key, value] of Object.entries(facts)) {
-        if (value !== undefined)
+        if (value !== undefined && (key !== "detail" || settings.addresses === "full"))
           line[key] = Array.isArray(value)
             ? value.map((one) => shown(one as never, settings.addresses))
             : shown(value as never, settings.addresses);

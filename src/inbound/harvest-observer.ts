@@ -9,6 +9,8 @@ export type HarvestFacts = {
   readonly kind?: KeyKind | undefined;
   readonly fingerprint?: string | undefined;
   readonly reason?: string | undefined;
+  /** More than the reason says; it may name people and holds no advice, for a stranger sent what it is about. */
+  readonly detail?: string | undefined;
 };
 
 export type HarvestObserver = {

@@ -11,15 +11,14 @@
 //
 // Anybody may send what is looked at here, so it is bounded thrice: by size before anything is decoded (extract.ts), by turns
 // between pieces of work, and by a signal. Whoever works on after the two seconds ends at the next turn, writes and tells nothing.
-import { createHash } from "node:crypto";
 import { asError } from "../as-error.ts";
 import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { collect } from "../mail/chunks.ts";
 import { readEntity } from "../mail/mime.ts";
 import type { OfferedKey } from "../pgp/offered-certificates.ts";
-import { primaryFingerprint } from "../pgp/transferable-key.ts";
 import { mergedWith } from "../pgp/self-signatures.ts";
+import { primaryFingerprint } from "../pgp/transferable-key.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import { takeAutocrypt } from "./autocrypt.ts";
 import { authorOf, mayNotTeach } from "./author.ts";
@@ -74,9 +73,9 @@ export async function harvest(leased: Leased, parts: HarvestParts): Promise<read
 /** Rejects when `signal` fires, and then tells nothing: it has been told already. */
 async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): Promise<readonly Notice[]> {
   const { observe } = parts;
-  const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp"): readonly Notice[] => {
+  const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp", detail?: string): readonly Notice[] => {
     signal.throwIfAborted();
-    observe.happened("ignored", { reason, address, kind }, leased.id);
+    observe.happened("ignored", { reason, address, kind, detail }, leased.id);
     return [];
   };
   if (leased.content.size > MAX_MESSAGE_BYTES) return ignored("too-large");
@@ -104,7 +103,7 @@ async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): 
   await parts.policy.ready?.(signal);
   signal.throwIfAborted();
   const taught = taughtBy(teaching, mailbox, parts, now);
-  if ("refused" in taught) return ignored(taught.refused, mailbox, kind);
+  if ("refused" in taught) return ignored(taught.refused, mailbox, kind, taught.detail);
   const belief = await evidenceFor(
     parts.evidence,
     { header, message: leased.content, author: mailbox, signer: taught.signer, teachesBy: "content-type" },
@@ -124,7 +123,7 @@ function taughtBy(
   author: Mailbox,
   { policy }: HarvestParts,
   now: number,
-): Taught | { readonly refused: string } {
+): Taught | { readonly refused: string; readonly detail?: string } {
   if (teaching.kind === "pgp") {
     const { certificate, signedAt } = teaching;
     return {
@@ -136,7 +135,7 @@ function taughtBy(
   const { signer, certificates, signedAt = now } = teaching.signature;
   const companions = certificates.filter(({ isCa }) => isCa);
   const path = policy.path?.(signer, companions, now);
-  if (path?.trusted === false) return { refused: path.detail };
+  if (path?.trusted === false) return { refused: path.reason, detail: path.fault ?? path.detail };
   if (now < signer.notBefore || now > signer.notAfter) return { refused: "the signer's certificate is not valid now" };
   const chosen = encryptionCertificate(teaching.signature, author, now, policy);
   if ("refused" in chosen) return chosen;

@@ -7,8 +7,11 @@ import type { Certificate } from "./certificate.ts";
 import { Malformed } from "./der.ts";
 import { comparableName, forbiddenName, namesOf, readNameConstraints } from "./name-constraints.ts";
 
-/** `path` begins with the certificate and ends with the anchor; `fault` is a sentence for an operator. */
-export type PathAnswer = { readonly path: readonly Certificate[] } | { readonly fault: string };
+/** What is wrong with a path, in an operator's words. `advice` is for certificates that the operator chose, never for what a stranger sent. */
+export type PathFault = { readonly fault: string; readonly advice?: string };
+
+/** `path` begins with the certificate and ends with the anchor. */
+export type PathAnswer = { readonly path: readonly Certificate[] } | PathFault;
 
 /** Finds a path that holds at `now` (ms); `companions` came along with the certificate and are never anchors. */
 export type PathFinder = (certificate: Certificate, companions: readonly Certificate[], now: number) => PathAnswer;
@@ -49,16 +52,16 @@ function search(
 ): PathAnswer {
   const verified = new Map<string, boolean>();
   let stepsLeft = MAX_STEPS;
-  let fault = { tells: 0, text: "" };
-  const note = (tells: number, text: string) => {
-    if (tells > fault.tells) fault = { tells, text };
+  let worst: { readonly tells: number; readonly said: PathFault } = { tells: 0, said: { fault: "" } };
+  const note = (tells: number, said: PathFault) => {
+    if (tells > worst.tells) worst = { tells, said };
   };
   const isSigned = (subject: Certificate, issuer: Certificate): boolean => {
     const edge = `${subject.fingerprint} ${issuer.fingerprint}`;
     const before = verified.get(edge);
     if (before !== undefined) return before;
     if (verified.size >= MAX_SIGNATURES) {
-      note(TELLS.givenUp, `no path to an anchor within ${MAX_SIGNATURES} signatures`);
+      note(TELLS.givenUp, { fault: `no path to an anchor within ${MAX_SIGNATURES} signatures` });
       return false;
     }
     const answer = isSignedBy(subject, issuer);
@@ -73,7 +76,7 @@ function search(
     const [one, issuer] = [path[unsigned], path[unsigned + 1]];
     if (one !== undefined && issuer !== undefined) note(TELLS.signature, notSigned(one, issuer));
     const broken = unsigned < 0 ? ruleFault(path, now) : undefined;
-    if (broken !== undefined) note(TELLS.rule, broken);
+    if (broken !== undefined) note(TELLS.rule, { fault: broken });
     return unsigned < 0 && broken === undefined ? path : undefined;
   };
   // a maze comes by the same certificates again and again
@@ -95,7 +98,8 @@ function search(
       isDeadEnd = false;
       if (verified.get(`${last.fingerprint} ${issuer.fingerprint}`) === false) continue;
       if ((stepsLeft -= 1) < 0) {
-        note(TELLS.givenUp, `no path to an anchor among ${MAX_STEPS}: too many certificates of the same names`);
+        const fault = `no path to an anchor among ${MAX_STEPS}: too many certificates of the same names`;
+        note(TELLS.givenUp, { fault });
         return undefined;
       }
       const found = extended([...path, issuer], issuer);
@@ -105,7 +109,7 @@ function search(
     return undefined;
   };
   const path = extended([certificate], certificate);
-  return path === undefined ? { fault: fault.text } : { path };
+  return path === undefined ? worst.said : { path };
 }
 
 /** Candidates by name, the likeliest first: the key that is named, an anchor, one that holds at `now`. */
@@ -255,15 +259,17 @@ function isSelfIssued(certificate: Certificate): boolean {
   return subject === issuer;
 }
 
-function deadEnd(path: readonly Certificate[], last: Certificate): string {
-  if (path.length === MAX_PATH) return `no path to an anchor of at most ${MAX_PATH} certificates`;
-  if (isSelfIssued(last)) return `no path to an anchor: ${shown(last)} is self-signed; add it to smime.trust.anchors`;
+function deadEnd(path: readonly Certificate[], last: Certificate): PathFault {
+  if (path.length === MAX_PATH) return { fault: `no path to an anchor of at most ${MAX_PATH} certificates` };
+  const advice = "add it to smime.trust.anchors";
+  if (isSelfIssued(last)) return { fault: `no path to an anchor: ${shown(last)} is self-signed`, advice };
   const whose = path.length === 1 ? "its issuer" : `the issuer of ${shown(last)},`;
-  return `no path to an anchor: ${whose} ${cut(last.issuer)} is not known; add it to smime.trust.anchors`;
+  return { fault: `no path to an anchor: ${whose} ${cut(last.issuer)} is not known`, advice };
 }
 
-function notSigned(certificate: Certificate, issuer: Certificate): string {
-  return `${shown(certificate)} is not signed by the ${shown(issuer)} that is known; add the right one to smime.trust.anchors`;
+function notSigned(certificate: Certificate, issuer: Certificate): PathFault {
+  const fault = `${shown(certificate)} is not signed by the ${shown(issuer)} that is known`;
+  return { fault, advice: "add the right one to smime.trust.anchors" };
 }
 
 /** The subject of a certificate, for people, in bounds. */

@@ -2,17 +2,21 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Certificate } from "./certificate.ts";
-import { day, pathFinder, pathValidityFault, shown } from "./certification-path.ts";
+import { day, pathFinder, pathValidityFault, shown, type PathFault } from "./certification-path.ts";
 import { comparableName } from "./name-constraints.ts";
 import { isListOf, revokedSince, type RevocationList } from "./revocation-list.ts";
 
-/** `path` begins with the certificate and ends with the anchor. `detail` is a sentence for an operator. */
+/**
+ * `path` begins with the certificate and ends with the anchor. `detail` is a sentence for an operator who chose the certificate: it says
+ * what mends it. `fault` is the same without that, for a certificate that a stranger sent; undefined: `detail` advises nothing.
+ */
 export type TrustVerdict =
   | { readonly trusted: true; readonly path: readonly Certificate[] }
   | {
       readonly trusted: false;
       readonly reason: "untrusted" | "revoked" | "revocation-unknown";
       readonly detail: string;
+      readonly fault?: string;
     };
 
 export type TrustSettings = {
@@ -56,7 +60,7 @@ export function createTrust({ anchors, intermediates, lists, onMissingList }: Tr
   const remembered = new LRUCache<string, readonly Issuer[]>({ max: MAX_REMEMBERED });
   // thousands of certificates share the few CAs above them, which came along anew with each
   const cas = new LRUCache<string, Issuer>({ max: MAX_REMEMBERED_CAS });
-  const faults = new LRUCache<string, { readonly fault: string; readonly at: number }>({ max: MAX_REMEMBERED });
+  const faults = new LRUCache<string, PathFault & { readonly at: number }>({ max: MAX_REMEMBERED });
   const issuerOf = (certificate: Certificate): Issuer => {
     const known = cas.get(certificate.fingerprint);
     if (known !== undefined) return known;
@@ -75,7 +79,7 @@ export function createTrust({ anchors, intermediates, lists, onMissingList }: Tr
     if (before !== undefined && before.at <= now && now < before.at + FAULT_REMEMBERED_MS) return before;
     const answer = findPath(certificate, companions, now);
     if ("fault" in answer) {
-      faults.set(question, { fault: answer.fault, at: now });
+      faults.set(question, { ...answer, at: now });
       return answer;
     }
     const issuers = answer.path.slice(1).map(issuerOf);
@@ -85,13 +89,18 @@ export function createTrust({ anchors, intermediates, lists, onMissingList }: Tr
   return {
     judge(certificate, companions, now) {
       const chain = chainOf(certificate, companions, now);
-      if ("fault" in chain) return { trusted: false, reason: "untrusted", detail: chain.fault };
+      if ("fault" in chain) return untrusted(chain);
       const { path, issuers } = chain;
       const refusal = lists && revocation(path, issuers, lists(), now);
       const isRefused = refusal?.reason === "revoked" || (refusal !== undefined && onMissingList === "wait");
       return isRefused ? refusal : { trusted: true, path };
     },
   };
+}
+
+function untrusted({ fault, advice }: PathFault): Refusal {
+  const detail = advice === undefined ? fault : `${fault}; ${advice}`;
+  return { trusted: false, reason: "untrusted", detail, fault };
 }
 
 function digestOf(certificates: readonly Certificate[]): string {

@@ -231,7 +231,11 @@ function gcmCapableMail(): Buffer {
 
 describe("who may not teach", () => {
   test.each([
-    ["HARV-01: a self-signed certificate with somebody's address", () => by("selfie", "selfie@example.com"), /anchor/],
+    [
+      "HARV-01: a self-signed certificate with somebody's address",
+      () => by("selfie", "selfie@example.com"),
+      /^untrusted$/,
+    ],
     ["HARV-02: a signer that is not the author", () => by("bob", ALICE), /author|mailbox/],
     ["HARV-03: a From that DMARC does not vouch for", () => notAuthenticated(), /dmarc|Authentication-Results/i],
     ["HARV-31: a list", () => fromAliceWith("List-Id: <x.example.com>"), /list/],
@@ -245,6 +249,19 @@ describe("who may not teach", () => {
     expect(await ignored(relay)).toMatch(reason);
     await nextHop.waitFor(1);
     expect(await list(relay)).toEqual([]);
+  });
+
+  test("HARV-01: a stranger's certificate is told without advice to believe it, and by name only with log.addresses full", async () => {
+    for (const addresses of ["full", "hashed"] as const) {
+      const { relay, nextHop } = await inboundStage({ yaml: `log: { level: debug, addresses: ${addresses} }` });
+      await deliver(relay, by("selfie", "selfie@example.com"), { from: "selfie@example.com" });
+      const { reason, detail = "" } = await harvested(relay, "ignored");
+      await nextHop.waitFor(1);
+      expect(reason).toBe("untrusted");
+      expect(relay.output).not.toContain("smime.trust");
+      if (addresses === "full") expect(detail).toMatch(/CN=Selfie.* is self-signed$/);
+      else expect(relay.output).not.toMatch(/selfie/i);
+    }
   });
 
   test("HARV-30: an unsigned mail changes nothing", async () => {

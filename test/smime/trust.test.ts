@@ -125,6 +125,15 @@ beforeAll(async () => {
 });
 afterAll(() => pki.close());
 
+test("HARV-01: advice is for certificates that an operator chose; a fault alone can be told of a stranger's", () => {
+  for (const name of ["ann-self", "ann"]) {
+    const verdict = pki.judge(name, { anchors: ["other"] });
+    if (verdict.trusted) throw new Error(`${name} is trusted`);
+    expect(verdict.detail).toBe(`${verdict.fault ?? ""}; add it to smime.trust.anchors`);
+    expect(verdict.fault).toMatch(/^no path to an anchor: .*(?:self-signed|not known)$/);
+  }
+});
+
 const PATHS: readonly Row[] = [
   ["two certificates", "ann-root", under(), GOOD],
   ["three certificates", "ann", under("issuing"), GOOD],
