@@ -1,4 +1,5 @@
 // Explain: the whole look-up for one address, by the very code that mail takes.
+import type { WaitingKey } from "./foreseen.ts";
 import type { TrailEntry } from "../keys/chain.ts";
 import { notAfter } from "../keys/fitness.ts";
 import type { KeyKind, PgpKey, SmimeKey } from "../keys/recipient-key.ts";
@@ -31,6 +32,8 @@ export type Explanation = {
     why?: string;
     setAside?: readonly string[];
   }[];
+  /** Keys out of incoming mail that are not in use. */
+  readonly waiting: readonly WaitingKey[];
 };
 
 /** The treatment that a mail without an issue key would get, and both chains whole, also the one that mail would not ask. */
@@ -39,6 +42,7 @@ export async function explain(
   chains: Chains,
   settings: TreatmentSettings,
   signal: AbortSignal,
+  waiting: readonly WaitingKey[],
 ): Promise<Explanation> {
   const facts = { projects: [], isRecoveryMail: false };
   const { treatment, trail } = await decide(mailbox, facts, chains, settings, signal);
@@ -75,6 +79,7 @@ export async function explain(
       candidates: candidates.map((one) => ({ ...one, reason: one.reason ?? null, notAfter: isoTime(one.notAfter) })),
       ...(fault === undefined ? {} : { fault: withCauses(fault) }),
     })),
+    waiting,
   };
 }
 

@@ -1,7 +1,8 @@
 // verify: Verify Settings, every configured part really used.
 import type { Command } from "commander";
-import { explain, isEncrypted } from "../admin/explain.ts";
+import { isEncrypted } from "../admin/explain.ts";
 import { verify } from "../admin/verify.ts";
+import { explainNextMail } from "../wiring/next-mail.ts";
 import { verifiableParts } from "../wiring/verify.ts";
 import { systemClock } from "../clock.ts";
 import { mailboxArgument } from "./arguments.ts";
@@ -21,7 +22,8 @@ function verifyCommand(address: string | undefined, options: CommonOptions) {
     if (address !== undefined && mailbox === undefined) return EXIT.usage;
     const verified = await verify(verifiableParts(settings, keys, systemClock), systemClock);
     const since = systemClock.now();
-    const explanation = mailbox && (await explain(mailbox, keys.chains, keys.treatment, AbortSignal.timeout(60_000)));
+    const deadline = AbortSignal.timeout(60_000);
+    const explanation = mailbox && (await explainNextMail(mailbox, keys, settings, systemClock, deadline));
     const lookup = explanation && {
       part: explanation.address,
       ok: isEncrypted(explanation),

@@ -79,7 +79,12 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
   };
 }
 
-export type OpenKeys = KeyParts & { readonly store: Store; close(): Promise<void> };
+export type OpenKeys = KeyParts & {
+  readonly store: Store;
+  /** The same parts over other personal keys; they use what is open here. */
+  over(personalKeys: PersonalKeys): KeyParts;
+  close(): Promise<void>;
+};
 
 /** For commands: the same parts over the store of the configuration, without log and metrics. */
 export async function openKeys(settings: Settings): Promise<OpenKeys> {
@@ -88,10 +93,12 @@ export async function openKeys(settings: Settings): Promise<OpenKeys> {
   const [log, metrics] = [silentLog, createMetrics("")];
   const health = createSourceHealth(log, metrics);
   const { personalKeys, cache } = store;
-  const parts = keyParts(settings, { log, metrics, clock, health, personalKeys, cache });
+  const wiring = { log, metrics, clock, health, personalKeys, cache };
+  const parts = keyParts(settings, wiring);
   return {
     ...parts,
     store,
+    over: (others) => keyParts(settings, { ...wiring, personalKeys: others }, parts.open),
     async close() {
       await closeParts(parts.open);
       await store.close();
