@@ -29,6 +29,8 @@ export type TrailEntry = {
   readonly candidates: readonly Candidate[];
   readonly setAside?: readonly string[];
   readonly fault?: Error;
+  /** The source answered well; only what it has for this mailbox cannot be used. */
+  readonly isOnlyHere?: boolean;
   readonly why?: string;
 };
 
@@ -99,6 +101,7 @@ export function createChain<K extends RecipientKey>(
           candidates: judged.candidates,
           ...(said.setAside === undefined ? {} : { setAside: said.setAside }),
           ...(fault === undefined ? {} : { fault }),
+          ...(said.kind === "failed" && said.isOnlyHere === true ? { isOnlyHere: true } : {}),
         });
         known.push(...(judged.known as K[]));
         if (fault !== undefined) answer = failed(new SourceFailure(source.name, fault));

@@ -6,16 +6,17 @@ import type { PrepareObserver } from "./prepare.ts";
 import type { SourceHealth } from "./source-health.ts";
 import type { Treatment } from "./treatment.ts";
 
-/** Why a source failed is told by `health`, once; the lines of each mail only name the source. */
+/** Why a source failed is told by `health`, once; the lines of each mail only name the source, but for what is one person's alone. */
 export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
   const lookedUp: PrepareObserver["lookedUp"] = (queueId, recipient, trail) => {
     health.saw(trail);
-    for (const { source, kind, answer, ms, cached, candidates, setAside = [] } of trail) {
+    for (const { source, kind, answer, ms, cached, candidates, setAside = [], fault: cause, isOnlyHere } of trail) {
       if (answer === "skipped") continue;
       metrics.lookups.labels(source, answer).inc();
       metrics.lookupDuration.labels(source).observe(ms / 1000);
       const fingerprint = candidates.find((candidate) => candidate.fit)?.fingerprint;
-      log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached });
+      const fault = isOnlyHere === true ? cause : undefined;
+      log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached, fault });
       for (const { fit, reason, detail, place, fingerprint: unfit } of candidates) {
         if (!fit) log.event("key.unfit", { queueId, recipient, source, place, fingerprint: unfit, reason, detail });
       }

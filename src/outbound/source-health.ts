@@ -33,10 +33,11 @@ export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
   return {
     saw(trail) {
       for (const entry of trail) {
-        const { kind, source, answer, cached } = entry;
+        const { kind, source, answer, cached, isOnlyHere = false } = entry;
         if (MANY_SERVERS.has(source)) continue;
         const name = sourceName(source, kind);
-        if (answer === "failed") failedNow(name, entry);
+        // one person's broken entry says that the source answers
+        if (answer === "failed" && !isOnlyHere) failedNow(name, entry);
         else if (answer !== "skipped" && !cached) {
           if (states.get(name)?.ok === false) log.event("source.up", { source });
           states.set(name, { ok: true, detail: "answers" });

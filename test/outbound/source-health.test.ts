@@ -50,6 +50,14 @@ test("the first answer afterwards is told once; what is remembered says nothing 
   expect(told).toHaveLength(3);
 });
 
+test("one person's entry that cannot be used takes no source down", () => {
+  const { told, health } = stage();
+  const broken = { answer: "failed", fault: new Error("ldap: 40 certificates"), isOnlyHere: true } as const;
+  health.saw([entry(broken)]);
+  expect(told).toEqual([]);
+  expect(health.states()).toEqual({ "ldap (smime)": { ok: true, detail: "answers" } });
+});
+
 test("a source that was skipped is neither up nor down; one name in both chains is two sources", () => {
   const { told, health } = stage();
   health.saw([entry({ answer: "skipped" })]);
