@@ -17,7 +17,10 @@ export type AutocryptParts = Pick<KeepParts, "personalKeys" | "policy" | "now"> 
   isKnown(mailbox: Mailbox, signal: AbortSignal): Promise<boolean>;
 };
 
-/** Keeps the key of the one Autocrypt field of a mail by somebody whom Jira knows, as the last source of all (autocrypt.org, Level 1). */
+/**
+ * Keeps the key of the one Autocrypt field of a mail by somebody whom Jira knows, as the last source of all (autocrypt.org,
+ * Level 1). Rejects when `signal` fires: then nothing is kept and nothing is told.
+ */
 export async function takeAutocrypt(
   { header, message, author }: Mail,
   parts: AutocryptParts,
@@ -28,6 +31,7 @@ export async function takeAutocrypt(
   const [field] = fields;
   if (field === undefined) return;
   const taken = await judged(field, fields.length, { header, message, author }, parts, signal);
+  signal.throwIfAborted();
   const { observe, personalKeys } = parts;
   if ("refused" in taken) {
     observe.happened("ignored", { address: author, kind: "pgp", reason: `autocrypt: ${taken.refused}` }, queueId);
@@ -61,7 +65,12 @@ async function judged(
   const verdict = fitness(key, author, now, parts.policy);
   if (!verdict.fit) return ignored(verdict.reason);
   const signer = { kind: "pgp", mailboxes: [author] } as const;
-  const belief = await evidenceFor(parts.evidence, { header, message, author, signer }, now, signal);
+  const belief = await evidenceFor(
+    parts.evidence,
+    { header, message, author, signer, teachesBy: "autocrypt" },
+    now,
+    signal,
+  );
   if (!belief.believed) return ignored(belief.reason);
   if (!(await parts.isKnown(author, signal))) return ignored("Jira does not know this person");
   const signedAt = sentAt(header, now);

@@ -31,6 +31,8 @@ export type DmarcCheck = {
   readonly now: number;
   readonly resolve: DnsResolve;
   readonly peer?: OutsidePeer | undefined;
+  /** A field, in lower case, that a DKIM signature must cover to count: the one that what is learned rests on. */
+  readonly signedField?: string | undefined;
   readonly signal: AbortSignal;
 };
 
@@ -53,8 +55,8 @@ const no = (reason: string): Belief => ({ believed: false, reason });
 
 /**
  * Whether DMARC passes for the author (From) of a message. Never rejects: what goes wrong, and what takes longer than the
- * deadline, is not believed. A signature counts only when it covers the whole body (no `l=`, RFC 6376 8.2) and From, when its
- * key is not in testing, and when its domain is aligned by the public suffix list as well as by DMARC's own tree walk: a
+ * deadline, is not believed. A signature counts only when it covers the whole body (no `l=`, RFC 6376 8.2), From and
+ * `signedField`, when its key is not in testing, and when its domain is aligned by the public suffix list as well as by DMARC's own tree walk: a
  * shared suffix that publishes a DMARC record must not vouch for its customers to one another.
  */
 export async function checkDmarc(check: DmarcCheck, limits: DmarcLimits = DMARC_LIMITS): Promise<Belief> {
@@ -73,7 +75,7 @@ export async function checkDmarc(check: DmarcCheck, limits: DmarcLimits = DMARC_
 }
 
 async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal): Promise<Belief> {
-  const { message, author, now } = check;
+  const { message, author, now, signedField } = check;
   const head = (await readHead(message, MAX_HEADER_BYTES)).subarray(0, MAX_HEADER_BYTES);
   const header = readHeader(head, head.length === message.size);
   const fault = header === undefined ? "is too long" : headerFault(header, head, author, limits);
@@ -89,12 +91,13 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
     if (dkim.fromFields !== 1 || from === "" || more.length > 0 || "fault" in from || from.mailbox.key !== author.key)
       return no("dmarc: From is read in two ways");
     const passed = dkim.results.filter(({ status }) => status.result === "pass");
-    const counted = passed.filter((signature) => faultOf(signature) === undefined);
+    const counted = passed.filter((signature) => faultOf(signature, signedField) === undefined);
     const verdict = await evaluate(author, counted, [], resolver);
-    if (verdict.believed || check.peer === undefined)
-      return verdict.believed ? verdict : no(`${verdict.reason}${dkimReason(dkim.results)}`);
+    if (verdict.believed) return verdict;
+    const reason = verdict.reason + dkimReason(dkim.results, signedField);
+    if (check.peer === undefined) return no(reason);
     const spfDomain = await spfPass(check.peer, author, resolver);
-    if (spfDomain === undefined) return no(`${verdict.reason}${dkimReason(dkim.results)}; spf does not vouch either`);
+    if (spfDomain === undefined) return no(`${reason}; spf does not vouch either`);
     return await evaluate(author, counted, [spfDomain], resolver);
   } finally {
     octets.destroy();
@@ -172,16 +175,19 @@ function boundedResolve(resolve: DnsResolve, most: number, signal: AbortSignal):
 const copyOf = (answer: string[][] | string[]) => answer.slice();
 
 /** Why a signature that verifies does not count. */
-function faultOf(signature: Signature): string | undefined {
+function faultOf(signature: Signature, signedField: string | undefined): string | undefined {
   if (signature.canonBodyLengthLimited !== false) return "covers a part of the body only (l=)";
   if (signature.status.testing === true) return "is made with a key in testing (t=y)";
-  return typeof signature.status.aligned === "string" ? undefined : "is of another domain";
+  if (typeof signature.status.aligned !== "string") return "is of another domain";
+  // the fields that were there and signed, as they are written
+  const covered = signature.signingHeaders?.keys.toLowerCase().split(": ") ?? [];
+  return signedField === undefined || covered.includes(signedField) ? undefined : `does not cover ${signedField}`;
 }
 
-function dkimReason(signatures: readonly Signature[]): string {
+function dkimReason(signatures: readonly Signature[], signedField: string | undefined): string {
   const reasons = signatures.map((signature) => {
     const { result, comment } = signature.status;
-    const why = result === "pass" ? (faultOf(signature) ?? "counts") : (comment ?? "");
+    const why = result === "pass" ? (faultOf(signature, signedField) ?? "counts") : (comment ?? "");
     return `dkim=${result}${why === "" ? "" : ` (${why})`}`;
   });
   return reasons.length > 0 ? `; ${[...new Set(reasons)].join(", ")}` : "";

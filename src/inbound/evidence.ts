@@ -3,7 +3,9 @@
 // The rules:
 // 1. A signature says who made it, not who sent the mail: the author must be a mailbox of the signer, whatever else holds.
 // 2. authentication-results: the border MTA says so (authentication-results.ts has the rules).
-// 3. dmarc: we ask the author's domain ourselves (dmarc.ts has the rules).
+// 3. dmarc: we ask the author's domain ourselves (dmarc.ts has the rules). Its DKIM signature must cover the field by which
+//    the mail teaches: with another Content-Type in front a genuine mail has other parts, and maybe a forger's signature.
+//    A certification path needs none of that: no forger has one.
 // 4. signature-only, S/MIME: a certification path to an anchor of ours vouches for the mailbox; without one, nothing does.
 // 5. signature-only, OpenPGP: there is no authority. Anyone can make a key with any User ID, so the first who does is
 //    believed, because the operator chose these words and no other reason; `by` says so.
@@ -32,6 +34,8 @@ export type SignedMail = {
   readonly message: Sized;
   readonly author: Mailbox;
   readonly signer: Signer;
+  /** What makes it teach: that it is signed at its root, or a field that brings a key. */
+  readonly teachesBy: "content-type" | "autocrypt";
 };
 
 /** Judges one message at `now` (ms) by the rules above. Never rejects. */
@@ -41,14 +45,17 @@ export async function evidenceFor(
   now: number,
   signal: AbortSignal,
 ): Promise<Belief> {
-  const { header, message, author, signer } = mail;
+  const { header, message, author, signer, teachesBy } = mail;
   if (!signer.mailboxes.some(({ key }) => key === author.key))
     return { believed: false, reason: "the author is not a mailbox of the signer" };
   switch (rule.kind) {
     case "authentication-results":
       return authenticatedAuthor(header, rule.authservId, author);
-    case "dmarc":
-      return checkDmarc({ message, author, now, resolve: rule.resolve, peer: rule.peer, signal });
+    case "dmarc": {
+      const { resolve, peer } = rule;
+      const signedField = signer.kind === "smime" && signer.hasCertificationPath ? undefined : teachesBy;
+      return checkDmarc({ message, author, now, resolve, peer, signedField, signal });
+    }
     case "signature-only":
       return bySignature(signer);
   }

@@ -8,6 +8,9 @@ import { decodeBody, transferEncoding } from "./transfer-encoding.ts";
 /** A message or a part of one; its body begins at `header.size`. */
 export type Entity = { readonly bytes: Buffer; readonly header: HeaderSection };
 
+/** `preamble` and `epilogue` are what stands before the first and behind the closing delimiter, which nobody is shown. */
+export type Multipart = { readonly parts: readonly Buffer[]; readonly preamble: Buffer; readonly epilogue: Buffer };
+
 /** An entity that has no parts of its own. */
 export type Leaf = { readonly entity: Entity; readonly content: ContentType };
 
@@ -29,10 +32,15 @@ export function bodyOf({ bytes, header }: Entity): Buffer {
   return bytes.subarray(header.size);
 }
 
-/** The body without its Content-Transfer-Encoding; not larger than the body. Never throws. */
-export function decodedBody(entity: Entity): { readonly bytes: Buffer } | MimeFault {
+/**
+ * The body without its Content-Transfer-Encoding; not larger than the body. A fault, and nothing decoded, when the body as it
+ * stands has more than `mostBytes`. Never throws.
+ */
+export function decodedBody(entity: Entity, mostBytes = Infinity): { readonly bytes: Buffer } | MimeFault {
+  const body = bodyOf(entity);
+  if (body.length > mostBytes) return { fault: `a part has ${body.length} octets; at most ${mostBytes} are read` };
   const encoding = transferEncoding(entity.header);
-  return typeof encoding === "string" ? decodeBody(bodyOf(entity), encoding) : encoding;
+  return typeof encoding === "string" ? decodeBody(body, encoding) : encoding;
 }
 
 /**
@@ -40,7 +48,7 @@ export function decodedBody(entity: Entity): { readonly bytes: Buffer } | MimeFa
  * multipart/signed signs is the first one as it stands. At least one part and at most 100; exactly two of multipart/signed.
  * Never throws.
  */
-export function partsOf(entity: Entity): { readonly parts: readonly Buffer[] } | MimeFault {
+export function partsOf(entity: Entity): Multipart | MimeFault {
   const content = contentType(entity.header);
   if ("fault" in content) return content;
   if (!content.type.startsWith("multipart/")) return { fault: `${content.type} has no parts` };
@@ -61,9 +69,10 @@ function hasBlankLine({ bytes, header: { size } }: Entity): boolean {
   return isEmptyLine && (size === 2 || bytes.subarray(size - 4, size - 2).equals(CRLF));
 }
 
-function splitBody(body: Buffer, dashBoundary: string): { readonly parts: readonly Buffer[] } | MimeFault {
+function splitBody(body: Buffer, dashBoundary: string): Multipart | MimeFault {
   if (body.includes(`\r${dashBoundary}`, 0, "latin1")) return { fault: "a delimiter follows a bare carriage return" };
   const parts: Buffer[] = [];
+  let preambleEnd = 0;
   let start: number | undefined;
   let isClosed = false;
   for (const at of lineStarts(body, dashBoundary)) {
@@ -73,12 +82,14 @@ function splitBody(body: Buffer, dashBoundary: string): { readonly parts: readon
     if (line === undefined) return { fault: "a line begins as a delimiter and goes on" };
     if (isClosed) return { fault: "a delimiter follows the closing one" };
     if (start === undefined ? line.isClosing : at - 2 < start) return { fault: "a part is empty" };
-    if (start !== undefined) parts.push(body.subarray(start, at - 2));
+    if (start === undefined) preambleEnd = Math.max(at - 2, 0);
+    else parts.push(body.subarray(start, at - 2));
     if (parts.length > MAX_PARTS) return { fault: `more than ${MAX_PARTS} parts` };
     start = line.end;
     isClosed = line.isClosing;
   }
-  return isClosed ? { parts } : { fault: "the closing delimiter is missing" };
+  if (!isClosed) return { fault: "the closing delimiter is missing" };
+  return { parts, preamble: body.subarray(0, preambleEnd), epilogue: body.subarray(start) };
 }
 
 /** Where lines begin with this text. */

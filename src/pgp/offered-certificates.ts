@@ -23,14 +23,22 @@ const MAX_ATTACHMENT_BYTES = 2 * 1024 * 1024;
 const MAX_KEYS = 1000;
 const MAX_AUTOCRYPT_BYTES = 10 * 1024;
 
+const BLOCK_HEAD = "-----BEGIN PGP ";
+/** 2 MiB in lines of 64 characters are half of it; as many tiny lines as fit would block for long. */
+const MAX_ARMOR_LINES = 60_000;
+
 /**
  * Cuts the decoded content of an application/pgp-keys part, armored (any number of blocks) or binary, into single keys; damaged
  * ones are left out. Nothing is verified and nothing parsed beyond packet heads. A fault when there is no key in it, when it has
- * more than 2 MiB or more than 1000 keys. Never throws.
+ * more than 2 MiB, more than 1000 keys, or armor of more than 60,000 lines. Never throws.
  */
 export function candidatesIn(attachment: Uint8Array): readonly OfferedKey[] | OfferFault {
   if (attachment.length > MAX_ATTACHMENT_BYTES)
     return { fault: `the keys have ${attachment.length} octets; at most ${MAX_ATTACHMENT_BYTES} are read` };
+  const armorBlocks = countUpTo(MAX_KEYS, BLOCK_HEAD, attachment);
+  if (armorBlocks > MAX_KEYS) return { fault: `there are more than ${MAX_KEYS} armored blocks` };
+  if (armorBlocks > 0 && countUpTo(MAX_ARMOR_LINES, "\n", attachment) > MAX_ARMOR_LINES)
+    return { fault: `the armor has more than ${MAX_ARMOR_LINES} lines` };
   const keys: OfferedKey[] = [];
   for (const { bytes, isSecret } of ringsIn(attachment)) {
     if (isSecret && bytes.length === 0) keys.push({ bytes, isSecret });
@@ -43,6 +51,14 @@ export function candidatesIn(attachment: Uint8Array): readonly OfferedKey[] | Of
     }
   }
   return keys.length > 0 ? keys : { fault: "there is no OpenPGP key in it" };
+}
+
+/** How often the text occurs; more than `most` are not told apart. */
+function countUpTo(most: number, text: string, bytes: Uint8Array): number {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  let count = 0;
+  for (let at = buffer.indexOf(text); at >= 0 && count <= most; at = buffer.indexOf(text, at + text.length)) count += 1;
+  return count;
 }
 
 /** The binary of each block, or the whole when it is not armored. */

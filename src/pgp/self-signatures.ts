@@ -58,9 +58,10 @@ function withoutZeros(integer: Uint8Array): Uint8Array {
  * The one key in `keyBytes` with those User IDs and subkeys, self-signatures and revocations that verify; third-party signatures
  * and secret material are left out. A User ID or subkey whose newest self-signature is over a weak digest is left out: the older
  * one is not what its owner said last. Revocations count over any digest that openpgp.js verifies. Times are not judged here.
- * Gives way to other work after each signature. Throws when the key cannot be read, is too large (256 KiB, 200 packets) or weak.
+ * Gives way to other work after each signature. Throws when the key cannot be read, is too large (256 KiB, 200 packets) or weak,
+ * and at the next signature after `signal`.
  */
-export async function verifiedKey(keyBytes: Uint8Array): Promise<Uint8Array> {
+export async function verifiedKey(keyBytes: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
   const minimal = minimalKey(keyBytes);
   const packet = readPacket(minimal.bytes, 0);
   if ("fault" in packet) throw new Error("no key packet found");
@@ -69,20 +70,20 @@ export async function verifiedKey(keyBytes: Uint8Array): Promise<Uint8Array> {
   const primary = key.keyPacket;
   // openpgp.js writes integers anew: a key that wrote them otherwise would become another one
   if (key.getFingerprint() !== minimal.fingerprint) throw new Error("the integers of the key are malformed");
-  key.revocationSignatures = await verified(key.revocationSignatures, primary, { key: primary });
-  const direct = await verified(key.directSignatures, primary, { key: primary });
+  key.revocationSignatures = await verified(key.revocationSignatures, primary, { key: primary }, signal);
+  const direct = await verified(key.directSignatures, primary, { key: primary }, signal);
   key.directSignatures = standing(direct);
   if (direct.length > 0 && key.directSignatures.length === 0)
     throw new Error(`key ${minimal.fingerprint} is signed by itself over a weak digest`);
   for (const user of key.users) {
     const over = { key: primary, userID: user.userID };
-    user.revocationSignatures = await verified(user.revocationSignatures, primary, over);
-    user.selfCertifications = standing(await verified(user.selfCertifications, primary, over));
+    user.revocationSignatures = await verified(user.revocationSignatures, primary, over, signal);
+    user.selfCertifications = standing(await verified(user.selfCertifications, primary, over, signal));
   }
   for (const subkey of key.subkeys) {
     const over = { key: primary, bind: subkey.keyPacket };
-    subkey.revocationSignatures = await verified(subkey.revocationSignatures, primary, over);
-    subkey.bindingSignatures = standing(await verified(subkey.bindingSignatures, primary, over));
+    subkey.revocationSignatures = await verified(subkey.revocationSignatures, primary, over, signal);
+    subkey.bindingSignatures = standing(await verified(subkey.bindingSignatures, primary, over, signal));
   }
   // what is revoked and nothing else stays, for copies that still have the rest
   key.users = key.users.filter((user) => user.selfCertifications.length + user.revocationSignatures.length > 0);
@@ -90,10 +91,16 @@ export async function verifiedKey(keyBytes: Uint8Array): Promise<Uint8Array> {
   return key.write();
 }
 
-async function verified(signatures: readonly SignaturePacket[], primary: Key["keyPacket"], over: object) {
+async function verified(
+  signatures: readonly SignaturePacket[],
+  primary: Key["keyPacket"],
+  over: object,
+  signal: AbortSignal | undefined,
+) {
   const good: SignaturePacket[] = [];
   for (const signature of signatures) {
     await setImmediate();
+    signal?.throwIfAborted();
     const isGood = await (signature as unknown as VerifiableSignature)
       .verify(primary, signature.signatureType, over, null)
       .then(
@@ -119,9 +126,15 @@ function standing(signatures: readonly SignaturePacket[]): SignaturePacket[] {
 /**
  * `known` with what its owner says in another copy of it: a newer self-signature, a new User ID or subkey, a revocation. Who sent
  * the copy does not matter, for all of it is proved by the key itself. Judged at `now` (milliseconds since 1970). Refused when it
- * is another key, cannot be read, or both together grow beyond the measure; `known` then stands as it was. Never throws.
+ * is another key, cannot be read, both together grow beyond the measure, or `signal` fires meanwhile; `known` then stands as it
+ * was. Never throws.
  */
-export async function mergedWith(known: PgpCertificate, offered: Uint8Array, now: number): Promise<MergedCertificate> {
+export async function mergedWith(
+  known: PgpCertificate,
+  offered: Uint8Array,
+  now: number,
+  signal?: AbortSignal,
+): Promise<MergedCertificate> {
   if (offered.length > MAX_OFFERED_BYTES)
     return {
       kind: "refused",
@@ -131,7 +144,7 @@ export async function mergedWith(known: PgpCertificate, offered: Uint8Array, now
     const { fingerprint } = minimalKey(offered);
     if (fingerprint !== known.fingerprint)
       return { kind: "refused", reason: `key ${fingerprint} is another key than ${known.fingerprint}` };
-    const merged = mergedKey(known.bytes, await verifiedKey(offered));
+    const merged = mergedKey(known.bytes, await verifiedKey(offered, signal));
     const isNewer = packetCount(merged) > packetCount(mergedKey(known.bytes, known.bytes));
     return { kind: "merged", certificate: await readPgpCertificate(merged, now), isNewer };
   } catch (cause) {

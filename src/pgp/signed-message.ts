@@ -82,18 +82,20 @@ const CONFIG: Config = {
  * costs little, for only those whose key the signature names are looked into. Several copies of a key count as one, so that a
  * revocation in either counts. Of several signatures exactly one must be by a candidate. The key must be fit to sign at the time
  * of the signature and at `now` (milliseconds since 1970); a subkey must have signed its primary key (type 0x19, RFC 9580
- * 5.2.1.10). `certificate` holds only what its owner has signed over a strong digest. Refused is whatever is unclear. Never throws.
+ * 5.2.1.10). `certificate` holds only what its owner has signed over a strong digest. Refused is whatever is unclear, and what
+ * `signal` interrupts. Never throws.
  */
 export async function verifyPgpSignature(
   signed: Uint8Array,
   signature: Uint8Array,
   candidates: readonly Uint8Array[],
   now: number,
+  signal?: AbortSignal,
 ): Promise<PgpSignatureVerdict> {
   try {
     const signatures = await readSignatures(binaryOf(signature));
     const keys = candidates.map(readCandidate).filter((key) => key !== undefined);
-    return await judged(signed, theOneSigned(signatures, keys), keys, now);
+    return await judged(signed, theOneSigned(signatures, keys), keys, now, signal);
   } catch (cause) {
     return { kind: "refused", reason: cause instanceof Error ? cause.message : String(cause) };
   }
@@ -195,6 +197,7 @@ async function judged(
   { signature, keyFingerprint, candidate }: Signed,
   candidates: readonly Candidate[],
   now: number,
+  signal: AbortSignal | undefined,
 ): Promise<PgpSignatureVerdict> {
   const { signatureType, hashAlgorithm, publicKeyAlgorithm, created } = signature.packet;
   // openpgp.js passes over signatures of other types without a word
@@ -210,7 +213,7 @@ async function judged(
   if (signedAt > now + MAX_AHEAD_MS)
     throw new Error(`the signature is from the future, ${new Date(signedAt).toISOString()}`);
   checkSigningKey(candidate.parts.get(keyFingerprint) ?? new Uint8Array(0));
-  const bytes = await verifiedKey(mergedCopies(candidates, candidate.fingerprint));
+  const bytes = await verifiedKey(mergedCopies(candidates, candidate.fingerprint), signal);
   const key = await readKey({ binaryKey: bytes, config: CONFIG });
   // a sender's clock that is ahead by minutes makes neither its signature nor its new key bad
   const judgeAt = new Date(Math.max(now, signedAt));

@@ -220,6 +220,25 @@ describe("HARV-40: signatures that cover too little", () => {
     expect((await judge(`DKIM-Signature: ${whole}${good.toString("base64")}\r\n${PLAIN}`)).verdict).toBe(PASSES);
   });
 
+  test("C3: one that does not cover the field that teaches is no pass, whatever that field says now", async () => {
+    const text = PLAIN.replace("Subject:", "Content-Type: text/plain\r\nSubject:");
+    const swap = (mail: string) => mail.replace("text/plain", "multipart/signed; boundary=evil");
+    const more = { signedField: "content-type" };
+    // as Google signs
+    const headerList = ["from", "to", "subject"];
+    const uncovered = await signed({ headerList }, text);
+    expect((await judge(swap(uncovered))).verdict).toBe(PASSES);
+    for (const mail of [uncovered, swap(uncovered)])
+      expect((await judge(mail, CORP, more)).verdict).toMatch(/^not: dmarc=fail.*does not cover content-type/);
+    const covered = await signed({ headerList: [...headerList, "Content-Type"] }, text);
+    expect((await judge(covered, CORP, more)).verdict).toBe(PASSES);
+    expect((await judge(swap(covered), CORP, more)).verdict).toMatch(/^not: dmarc=fail/);
+    // a field that was not there when it was signed
+    const added = `Autocrypt: addr=ann@corp.test; keydata=AAAA\r\n${covered}`;
+    expect((await judge(added)).verdict).toBe(PASSES);
+    expect((await judge(added, CORP, { signedField: "autocrypt" })).verdict).toMatch(/does not cover autocrypt/);
+  });
+
   test("a second From, above or below the signed one, is no pass and asks nothing", async () => {
     const text = await signed();
     for (const doubled of [

@@ -1,4 +1,6 @@
 // Evidence: each rule of inbound.evidence, for a signer who is the author and for one who is not.
+import { generateKeyPairSync } from "node:crypto";
+import { dkimSign } from "mailauth/lib/dkim/sign.js";
 import { describe, expect, test } from "vitest";
 import { evidenceFor, type EvidenceRule, type Signer } from "../../src/inbound/evidence.ts";
 import { mailbox } from "../../src/mail/address.ts";
@@ -16,9 +18,9 @@ const byResults = (authservId: string): EvidenceRule => ({ kind: "authentication
 const dmarc: EvidenceRule = { kind: "dmarc", resolve: noDns };
 const signatureOnly: EvidenceRule = { kind: "signature-only" };
 
-async function judge(rule: EvidenceRule, signer: Signer, from = author) {
-  const header = readHeader(message, true)!;
-  const mail = { header, message: sizedBytes(message), author: from, signer };
+async function judge(rule: EvidenceRule, signer: Signer, from = author, bytes = message) {
+  const header = readHeader(bytes, true)!;
+  const mail = { header, message: sizedBytes(bytes), author: from, signer, teachesBy: "content-type" } as const;
   const belief = await evidenceFor(rule, mail, NOW, new AbortController().signal);
   return belief.believed ? belief.by : `not: ${belief.reason}`;
 }
@@ -46,6 +48,29 @@ describe("the other rules", () => {
     expect(await judge(byResults("mx.corp.test"), key)).toBe("dmarc=pass of mx.corp.test");
     expect(await judge(byResults("mx.corp.test"), chained)).toBe("dmarc=pass of mx.corp.test");
     expect(await judge(byResults("mx2.corp.test"), key)).toMatch(/^not: no results of/);
+  });
+
+  test("C3: by our own check the signature of the domain must cover Content-Type, unless a certification path vouches", async () => {
+    const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+    const records: Record<string, string> = {
+      "_dmarc.corp.test": "v=DMARC1; p=reject",
+      "s1._domainkey.corp.test": `v=DKIM1; p=${publicKey.export({ type: "spki", format: "der" }).toString("base64")}`,
+    };
+    const resolve = (name: string) => {
+      const record = records[name];
+      return record === undefined ? noDns() : Promise.resolve([record.match(/.{1,255}/g) ?? []]);
+    };
+    const text = "From: Victim@corp.test\r\nContent-Type: text/plain\r\n\r\nhi\r\n";
+    const one = {
+      ...{ signingDomain: "corp.test", selector: "s1", headerList: ["from"] },
+      privateKey: privateKey.export({ type: "pkcs8", format: "pem" }),
+    };
+    const { signatures } = await dkimSign(text, { ...one, signTime: NOW, signatureData: [one] });
+    const bytes = Buffer.from(signatures + text);
+    const rule: EvidenceRule = { kind: "dmarc", resolve };
+    expect(await judge(rule, key, author, bytes)).toMatch(/^not: .*does not cover content-type/);
+    expect(await judge(rule, selfSigned, author, bytes)).toMatch(/^not: .*does not cover content-type/);
+    expect(await judge(rule, chained, author, bytes)).toMatch(/^own check: dmarc=pass/);
   });
 
   test("HARV-03: a mail without DKIM teaches nothing when the check is our own", async () => {
