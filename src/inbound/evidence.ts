@@ -2,7 +2,8 @@
 //
 // The rules:
 // 1. A signature says who made it, not who sent the mail: the author must be a mailbox of the signer, whatever else holds.
-// 2. authentication-results: the border MTA says so (authentication-results.ts has the rules).
+// 2. authentication-results: the border MTA says so (authentication-results.ts has the rules). It says nothing of an Autocrypt
+//    field that was put in later: each DKIM signature must cover that field.
 // 3. dmarc: we ask the author's domain ourselves (dmarc.ts has the rules). Its DKIM signature must cover the field by which
 //    the mail teaches: with another Content-Type in front a genuine mail has other parts, and maybe a forger's signature.
 //    A certification path needs none of that: no forger has one.
@@ -12,7 +13,7 @@
 // 6. All else, faults of the check included, is not believed.
 import type { Mailbox } from "../mail/address.ts";
 import type { Sized } from "../mail/chunks.ts";
-import type { HeaderSection } from "../mail/header.ts";
+import { fieldsNamed, fieldValue, type HeaderSection } from "../mail/header.ts";
 import { authenticatedAuthor } from "./authentication-results.ts";
 import type { Belief } from "./author.ts";
 import { checkDmarc, type DnsResolve, type OutsidePeer } from "./dmarc.ts";
@@ -50,6 +51,8 @@ export async function evidenceFor(
     return { believed: false, reason: "the author is not a mailbox of the signer" };
   switch (rule.kind) {
     case "authentication-results":
+      if (teachesBy === "autocrypt" && !isCoveredByAll(header, teachesBy))
+        return { believed: false, reason: "not every DKIM-Signature covers the Autocrypt field" };
       return authenticatedAuthor(header, rule.authservId, author);
     case "dmarc": {
       const { resolve, peer } = rule;
@@ -59,6 +62,17 @@ export async function evidenceFor(
     case "signature-only":
       return bySignature(signer);
   }
+}
+
+/** Whether there is a DKIM-Signature, and each names the field in its one h= (RFC 6376 3.5). */
+function isCoveredByAll(header: HeaderSection, name: string): boolean {
+  const signatures = fieldsNamed(header, "dkim-signature").map((field) =>
+    fieldValue(field)
+      .split(";")
+      .flatMap((tag) => /^\s*h\s*=(.*)$/s.exec(tag)?.[1] ?? []),
+  );
+  const covers = (list: string) => list.split(":").some((one) => one.trim().toLowerCase() === name);
+  return signatures.length > 0 && signatures.every(([list, ...more]) => more.length === 0 && covers(list ?? ""));
 }
 
 function bySignature(signer: Signer): Belief {

@@ -18,9 +18,15 @@ const byResults = (authservId: string): EvidenceRule => ({ kind: "authentication
 const dmarc: EvidenceRule = { kind: "dmarc", resolve: noDns };
 const signatureOnly: EvidenceRule = { kind: "signature-only" };
 
-async function judge(rule: EvidenceRule, signer: Signer, from = author, bytes = message) {
+async function judge(
+  rule: EvidenceRule,
+  signer: Signer,
+  from = author,
+  bytes = message,
+  teachesBy: "content-type" | "autocrypt" = "content-type",
+) {
   const header = readHeader(bytes, true)!;
-  const mail = { header, message: sizedBytes(bytes), author: from, signer, teachesBy: "content-type" } as const;
+  const mail = { header, message: sizedBytes(bytes), author: from, signer, teachesBy };
   const belief = await evidenceFor(rule, mail, NOW, new AbortController().signal);
   return belief.believed ? belief.by : `not: ${belief.reason}`;
 }
@@ -49,6 +55,23 @@ describe("the other rules", () => {
     expect(await judge(byResults("mx.corp.test"), chained)).toBe("dmarc=pass of mx.corp.test");
     expect(await judge(byResults("mx2.corp.test"), key)).toMatch(/^not: no results of/);
   });
+
+  test.each([
+    ["", false],
+    ["DKIM-Signature: v=1; d=corp.test; h=from:to; b=x\r\n", false],
+    ["DKIM-Signature: v=1; d=corp.test; h=from:\r\n Autocrypt : to; b=x\r\n", true],
+    ["DKIM-Signature: h=from:autocrypt\r\nDKIM-Signature: h=from:to\r\n", false],
+    ["DKIM-Signature: h=from:autocrypt; h=from\r\n", false],
+  ])(
+    "the border vouches for an Autocrypt field only if each DKIM signature covers it: %j",
+    async (fields, isBelieved) => {
+      const bytes = Buffer.from(message.toString("latin1").replace("From:", `${fields}From:`), "latin1");
+      const said = await judge(byResults("mx.corp.test"), key, author, bytes, "autocrypt");
+      expect(said).toBe(
+        isBelieved ? "dmarc=pass of mx.corp.test" : "not: not every DKIM-Signature covers the Autocrypt field",
+      );
+    },
+  );
 
   test("C3: by our own check the signature of the domain must cover Content-Type, unless a certification path vouches", async () => {
     const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
