@@ -4,6 +4,8 @@ import type { KeyChain, TrailEntry } from "../../src/keys/chain.ts";
 import type { PgpKey, SmimeKey } from "../../src/keys/recipient-key.ts";
 import type { Log } from "../../src/log.ts";
 import { createMetrics } from "../../src/metrics.ts";
+import { mailbox } from "../../src/mail/address.ts";
+import { prepareLog } from "../../src/outbound/prepare-log.ts";
 import { createSourceHealth, sourceNames } from "../../src/outbound/source-health.ts";
 import { keyStoreLog } from "../../src/sources/key-store-log.ts";
 
@@ -56,6 +58,15 @@ test("one person's entry that cannot be used takes no source down", () => {
   health.saw([entry(broken)]);
   expect(told).toEqual([]);
   expect(health.states()).toEqual({ "ldap (smime)": { ok: true, detail: "answers" } });
+});
+
+test("what is wrong with one person's entry is told once for that person, not for every mail", () => {
+  const { told, health, log, metrics } = stage();
+  const observer = prepareLog(log, metrics, health);
+  const trail = [entry({ answer: "failed", fault: new Error("ldap: 40 certificates"), isOnlyHere: true })];
+  for (const to of ["ann", "ann", "bob", "ann"]) observer.lookedUp("1", mailbox(`${to}@example.com`), trail);
+  const told40 = "lookup.failed ldap ldap: 40 certificates";
+  expect(told).toEqual([told40, "lookup.failed ldap", told40, "lookup.failed ldap"]);
 });
 
 test("a source that was skipped is neither up nor down; one name in both chains is two sources", () => {
