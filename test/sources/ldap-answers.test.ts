@@ -28,7 +28,7 @@ describe("a slapd that lets mail be searched and not read", () => {
   let slapd: ChildProcess;
   let server: LdapServer;
   beforeAll(async () => {
-    const port = await freePort();
+    let port = 0;
     const at = (name: string) => join(folder, name);
     mkdirSync(at("db"));
     const schemas = ["core", "cosine", "inetorgperson"].map((name) => `include /etc/ldap/schema/${name}.schema`);
@@ -41,10 +41,16 @@ describe("a slapd that lets mail be searched and not read", () => {
     const bob = "dn: cn=bob,dc=example,dc=com\nobjectClass: inetOrgPerson\ncn: bob\nsn: b\nmail: bob@example.com\n";
     writeFileSync(at("all.ldif"), `${top}${bob}userCertificate;binary:: ${der}\n`);
     execFileSync("/usr/sbin/slapadd", ["-q", "-f", at("slapd.conf"), "-l", at("all.ldif")]);
-    const args = ["-f", at("slapd.conf"), "-h", `ldap://127.0.0.1:${port}`, "-d", "stats"];
-    slapd = spawn("/usr/sbin/slapd", args, { stdio: ["ignore", "ignore", "pipe"] });
-    for await (const chunk of slapd.stderr!.iterator({ destroyOnReturn: false }))
-      if (String(chunk).includes("slapd starting")) break;
+    let isStarted = false;
+    // somebody else may take the port before slapd does
+    for (let attempt = 1; !isStarted && attempt <= 5; attempt++) {
+      port = await freePort();
+      const args = ["-f", at("slapd.conf"), "-h", `ldap://127.0.0.1:${port}`, "-d", "stats"];
+      slapd = spawn("/usr/sbin/slapd", args, { stdio: ["ignore", "ignore", "pipe"] });
+      let said = "";
+      for await (const chunk of slapd.stderr!.iterator({ destroyOnReturn: false }))
+        if ((isStarted = (said += String(chunk)).includes("slapd starting"))) break;
+    }
     slapd.stderr!.resume();
     server = ldapServer({ ...SETTINGS, port }, manualClock());
   });
