@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { ServerCertificate } from "./authority.ts";
 import { fixture } from "./fixtures.ts";
+import { freePortPair } from "./free-port.ts";
 
 const run = promisify(execFile);
 
@@ -40,7 +41,7 @@ async function started(name: string, args: (port: number, folder: string) => str
   const folder = await mkdtemp(join(tmpdir(), `sealpost-${name}-`));
   // squid gives up root and still has to write here
   await chmod(folder, 0o755);
-  const port = await freePort();
+  const port = (await freePortPair()) + 1;
   const at = join(folder, name);
   await run("bash", [fixture(`servers/${name}-up.sh`), ...args(port, at)]);
   const close = async () => {
@@ -52,26 +53,6 @@ async function started(name: string, args: (port: number, folder: string) => str
     await rm(folder, { recursive: true, force: true, maxRetries: 10 });
   };
   return { port, folder: at, close };
-}
-
-/** A port that is free, and the one below it, which SKS takes too. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const [lower, upper] = [createTcpServer(), createTcpServer()];
-    try {
-      lower.listen(0, "127.0.0.1");
-      await once(lower, "listening");
-      const port = (lower.address() as AddressInfo).port + 1;
-      upper.listen(port, "127.0.0.1");
-      await once(upper, "listening");
-      return port;
-    } catch {
-      // taken by another: the next one
-    } finally {
-      lower.close();
-      upper.close();
-    }
-  }
 }
 
 export type WebServer = Running & {

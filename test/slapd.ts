@@ -1,14 +1,13 @@
 // A real OpenLDAP server over the shared fixtures, in one of its three shapes, on ports of its own; stopped by its process id.
 import { execFile } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { LdapSettings } from "../src/ldap/ldap-server.ts";
 import { Secret } from "../src/secret.ts";
 import { fixture } from "./fixtures.ts";
+import { freePortPair } from "./free-port.ts";
 
 const run = promisify(execFile);
 
@@ -72,26 +71,4 @@ export async function startSlapd(mode: SlapdMode): Promise<Slapd> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function freePortPair(): Promise<number> {
-  for (;;) {
-    const port = await claimed(0);
-    if (port !== undefined && port < 65_535 && (await claimed(port + 1)) !== undefined) return port;
-  }
-}
-
-/** The port when it is free, and free again afterwards; 0 takes any. */
-async function claimed(port: number): Promise<number | undefined> {
-  const server = createServer();
-  try {
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
-  } catch {
-    return undefined;
-  }
-  const address = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return address.port;
 }

@@ -13,7 +13,7 @@
 // between pieces of work, and by a signal. Whoever works on after the two seconds ends at the next turn, writes and tells nothing.
 import { asError } from "../as-error.ts";
 import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
-import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { mailboxesIn, type Mailbox } from "../mail/address.ts";
 import { collect } from "../mail/chunks.ts";
 import { readEntity } from "../mail/mime.ts";
 import type { OfferedKey } from "../pgp/offered-certificates.ts";
@@ -208,11 +208,4 @@ function copiesOf(fingerprint: string, offered: readonly OfferedKey[]): Uint8Arr
     if (!copies.some((copy) => Buffer.compare(copy, bytes) === 0)) copies.push(bytes);
   }
   return copies;
-}
-
-function mailboxesIn(addresses: readonly string[]): Mailbox[] {
-  return addresses.flatMap((address) => {
-    const parsed = parseMailbox(address);
-    return "mailbox" in parsed ? [parsed.mailbox] : [];
-  });
 }

@@ -18,6 +18,9 @@ export type KeepParts = {
   readonly now: () => number;
 };
 
+/** For revocation lists to be loaded, when somebody or some mail waits for what becomes of a key. */
+export const LISTS_READY_MS = 5_000;
+
 export type TaughtKey = {
   readonly author: Mailbox;
   readonly key: RecipientKey;

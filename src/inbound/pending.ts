@@ -2,7 +2,7 @@
 import { fitness } from "../keys/fitness.ts";
 import type { HarvestedKey } from "../keys/harvested-keys.ts";
 import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
-import type { KeepParts } from "./keep.ts";
+import { LISTS_READY_MS, type KeepParts } from "./keep.ts";
 
 export type DecideParts = Pick<KeepParts, "personalKeys" | "harvested" | "policy" | "now"> & {
   readonly observe: HarvestObserver;
@@ -35,13 +35,10 @@ export async function decideOn(
 
 async function approve(entry: HarvestedKey, { personalKeys, policy, now }: DecideParts): Promise<Decided> {
   const { mailbox, key, signedAt } = entry;
-  await policy.ready?.(AbortSignal.timeout(READY_MS));
+  await policy.ready?.(AbortSignal.timeout(LISTS_READY_MS));
   const verdict = fitness(key, mailbox, now(), policy);
   if (!verdict.fit)
     return { kind: verdict.reason === "revocation-unknown" ? "undecided" : "unfit", reason: verdict.reason };
   const isTaken = await personalKeys.learn(mailbox, key, { origin: "incoming", signedAt, now: now() });
   return { kind: isTaken ? "taken" : "uploaded" };
 }
-
-/** For revocation lists to be loaded. */
-const READY_MS = 5_000;

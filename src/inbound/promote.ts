@@ -3,7 +3,7 @@ import { asError } from "../as-error.ts";
 import type { HarvestedKey } from "../keys/harvested-keys.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
-import { keepKey, type KeepParts } from "./keep.ts";
+import { keepKey, LISTS_READY_MS, type KeepParts } from "./keep.ts";
 
 export type PromoteParts = KeepParts & {
   readonly observe: HarvestObserver;
@@ -37,7 +37,7 @@ export async function promoteKnown(parts: PromoteParts, signal: AbortSignal): Pr
 
 async function promote(entry: HarvestedKey, parts: PromoteParts): Promise<Error | undefined> {
   const { mailbox, key, signedAt, evidence, id } = entry;
-  await parts.policy.ready?.(AbortSignal.timeout(READY_MS));
+  await parts.policy.ready?.(AbortSignal.timeout(LISTS_READY_MS));
   const { acceptance } = await keepKey({ author: mailbox, key, signedAt, evidence }, true, parts);
   const { observe } = parts;
   switch (acceptance.kind) {
@@ -62,6 +62,4 @@ async function promote(entry: HarvestedKey, parts: PromoteParts): Promise<Error 
   return undefined;
 }
 
-/** For revocation lists to be loaded. */
-const READY_MS = 5_000;
 const LISTS = "smime.trust.crls";

@@ -1,5 +1,5 @@
 // Fitness: may mail to this mailbox be encrypted with this key now, and if not, why (pure).
-import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { isAmong, type Mailbox } from "../mail/address.ts";
 import type { Certificate } from "../smime/certificate.ts";
 import type { TrustVerdict } from "../smime/trust.ts";
 import type { PgpCertificate } from "../pgp/certificate.ts";
@@ -56,7 +56,7 @@ export function fitness(key: RecipientKey, mailbox: Mailbox, now: number, policy
 
 function certificateFitness(key: SmimeKey, mailbox: Mailbox, now: number, policy: FitnessPolicy): Fitness {
   const { certificate, companions = [] } = key;
-  if (!isFor(certificate.addresses, mailbox)) return unfit("wrong-mailbox");
+  if (!isAmong(mailbox, certificate.addresses)) return unfit("wrong-mailbox");
   if (now > certificate.notAfter) return unfit("expired");
   if (now < certificate.notBefore) return unfit("not-yet-valid");
   if (certificate.unknownCriticalExtensions.length > 0) return unfit("unknown-critical-extension");
@@ -92,18 +92,11 @@ function pgpFitness(certificate: PgpCertificate, mailbox: Mailbox, now: number):
   if (!encryption.usable && (encryption.reason === "revoked" || encryption.reason === "expired"))
     return unfit(encryption.reason);
   if (now < certificate.created) return unfit("not-yet-valid");
-  if (!isFor(certificate.addresses, mailbox)) return unfit("wrong-mailbox");
+  if (!isAmong(mailbox, certificate.addresses)) return unfit("wrong-mailbox");
   if (!encryption.usable) return unfit(encryption.reason);
   if (certificate.expires !== undefined && now > certificate.expires) return unfit("expired");
   if (encryption.expires !== undefined && now > encryption.expires) return unfit("expired");
   return FIT;
-}
-
-function isFor(addresses: readonly string[], mailbox: Mailbox): boolean {
-  return addresses.some((address) => {
-    const parsed = parseMailbox(address);
-    return "mailbox" in parsed && parsed.mailbox.key === mailbox.key;
-  });
 }
 
 /** Until when a key may be used, as far as it says so (ms). */

@@ -1,5 +1,5 @@
 // Usability: of many keys, how many could be used for the mailboxes that they name, and why not the others (pure).
-import { parseMailbox } from "../mail/address.ts";
+import { mailboxesIn } from "../mail/address.ts";
 import { fitness, type FitnessPolicy, type UnfitReason } from "./fitness.ts";
 import type { RecipientKey } from "./recipient-key.ts";
 
@@ -33,10 +33,8 @@ export function usabilityText({ total, usable, unfit }: Usability): string {
 
 function whyUnfit(key: RecipientKey, now: number, policy: FitnessPolicy): UnfitReason | "no-mailbox" | undefined {
   let reason: UnfitReason | "no-mailbox" = "no-mailbox";
-  for (const address of key.certificate.addresses) {
-    const parsed = parseMailbox(address);
-    if (!("mailbox" in parsed)) continue;
-    const verdict = fitness(key, parsed.mailbox, now, policy);
+  for (const mailbox of mailboxesIn(key.certificate.addresses)) {
+    const verdict = fitness(key, mailbox, now, policy);
     if (verdict.fit) return undefined;
     reason = verdict.reason;
   }

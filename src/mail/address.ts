@@ -60,6 +60,22 @@ export function mailbox(text: string): Mailbox {
   return parsed.mailbox;
 }
 
+/** Those of the addresses that are well-formed, as mailboxes. */
+export function mailboxesIn(addresses: readonly string[]): Mailbox[] {
+  return addresses.flatMap((address) => {
+    const parsed = parseMailbox(address);
+    return "mailbox" in parsed ? [parsed.mailbox] : [];
+  });
+}
+
+/** Whether one of the addresses, as a key names them, is this mailbox. */
+export function isAmong({ key }: Mailbox, addresses: readonly string[]): boolean {
+  return addresses.some((address) => {
+    const parsed = parseMailbox(address);
+    return "mailbox" in parsed && parsed.mailbox.key === key;
+  });
+}
+
 /** Whether this address needs SMTPUTF8 on its way (RFC 6531): its domain is always ASCII, its local part may not be. */
 export function needsSmtpUtf8(mailbox: Mailbox): boolean {
   return !/^\p{ASCII}*$/u.test(mailbox.local);

@@ -1,7 +1,7 @@
 // Decide: asks the chains what the treatment table wants to know about one recipient, and nothing more.
 import type { ChainAnswer, KeyChain } from "../keys/chain.ts";
 import type { KeyKind, KeyOrigin, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
-import { parseMailbox, withoutTag, type Mailbox } from "../mail/address.ts";
+import { isAmong, withoutTag, type Mailbox } from "../mail/address.ts";
 import { isForReader } from "./already-encrypted.ts";
 import type { MailFacts } from "./mail-facts.ts";
 import { policyFor, type Policy, type Rule } from "./rules.ts";
@@ -123,12 +123,5 @@ async function keysKeptHere(chain: KeyChain<RecipientKey>, mailbox: Mailbox, sig
       const answer = await Promise.race([source.find(mailbox, over), isOver]);
       return answer?.kind === "found" ? answer.value : [];
     });
-  return (await Promise.all(asked)).flat().filter(({ certificate: { addresses } }) => addresses.some(isOf(mailbox)));
-}
-
-function isOf({ key }: Mailbox) {
-  return (address: string): boolean => {
-    const parsed = parseMailbox(address);
-    return "mailbox" in parsed && parsed.mailbox.key === key;
-  };
+  return (await Promise.all(asked)).flat().filter(({ certificate: { addresses } }) => isAmong(mailbox, addresses));
 }

@@ -28,8 +28,22 @@ export type DistinguishedName = {
 
 /** Reads a Name (RFC 5280 4.1.2.4). Throws Malformed. */
 export function readDistinguishedName(name: Element): DistinguishedName {
-  const rdns: string[] = [];
   const emailAddresses: string[] = [];
+  const rdns = readRdns(name, (type, value) => {
+    const text = stringOf(value);
+    if (type === EMAIL_ADDRESS && text !== undefined) emailAddresses.push(text);
+    return `${SHORT_NAMES.get(type) ?? type}=${text === undefined ? octetsText(value) : escaped(text)}`;
+  });
+  const text = rdns
+    .map((parts) => parts.join("+"))
+    .reverse()
+    .join(",");
+  return { text, emailAddresses };
+}
+
+/** The relative names of a Name in its order, each of one or more attributes, as `read` gives them. Throws Malformed. */
+export function readRdns(name: Element, read: (type: string, value: Element) => string): string[][] {
+  const rdns: string[][] = [];
   const sequence = new DerSequence(name, "distinguished name");
   while (sequence.hasMore()) {
     const parts: string[] = [];
@@ -39,14 +53,16 @@ export function readDistinguishedName(name: Element): DistinguishedName {
       const type = oidOf(attribute.take(TAG.oid));
       const value = attribute.takeAny();
       attribute.close();
-      const text = stringOf(value);
-      if (type === EMAIL_ADDRESS && text !== undefined) emailAddresses.push(text);
-      const shown = text === undefined ? `#${Buffer.from(encodingOf(value)).toString("hex")}` : escaped(text);
-      parts.push(`${SHORT_NAMES.get(type) ?? type}=${shown}`);
+      parts.push(read(type, value));
     }
-    rdns.push(parts.join("+"));
+    rdns.push(parts);
   }
-  return { text: rdns.reverse().join(","), emailAddresses };
+  return rdns;
+}
+
+/** RFC 4514 2.4: a value that is no text, as its encoding. */
+export function octetsText(value: Element): string {
+  return `#${Buffer.from(encodingOf(value)).toString("hex")}`;
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

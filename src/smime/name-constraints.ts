@@ -3,7 +3,7 @@ import { parseMailbox } from "../mail/address.ts";
 import { GENERAL_NAME, SMTP_UTF8_MAILBOX } from "./certificate-extensions.ts";
 import type { Certificate } from "./certificate.ts";
 import { contentOf, DerSequence, encodingOf, Malformed, oidOf, readDerElement, TAG, type Element } from "./der.ts";
-import { asciiText, readDistinguishedName, stringOf } from "./distinguished-name.ts";
+import { asciiText, octetsText, readDistinguishedName, readRdns, stringOf } from "./distinguished-name.ts";
 
 /** A name as certificates and constraints have it. `shown` is for people; `other` forms are told apart and never compared. */
 type Name =
@@ -22,19 +22,8 @@ const MAX_SHOWN = 200;
  * (RFC 5280 7.1 without Unicode normalization, as OpenSSL does). Throws Malformed.
  */
 export function comparableRdns(name: Uint8Array): readonly string[] {
-  const rdns: string[] = [];
-  const sequence = new DerSequence(readDerElement(name), "distinguished name");
-  while (sequence.hasMore()) {
-    const parts: string[] = [];
-    const set = new DerSequence(sequence.take(TAG.set), "relative distinguished name");
-    while (set.hasMore()) {
-      const attribute = new DerSequence(set.take(TAG.sequence), "attribute of a distinguished name");
-      const type = oidOf(attribute.take(TAG.oid));
-      parts.push(`${type}=${comparableValue(attribute.takeAny())}`);
-    }
-    rdns.push(parts.sort().join("+"));
-  }
-  return rdns;
+  const rdns = readRdns(readDerElement(name), (type, value) => `${type}=${comparableValue(value)}`);
+  return rdns.map((parts) => parts.sort().join("+"));
 }
 
 /** A Name (DER) as one text, equal for names that are the same (see comparableRdns). Throws Malformed. */
@@ -44,7 +33,7 @@ export function comparableName(name: Uint8Array): string {
 
 function comparableValue(value: Element): string {
   const text = stringOf(value);
-  if (text === undefined) return `#${Buffer.from(encodingOf(value)).toString("hex")}`;
+  if (text === undefined) return octetsText(value);
   const dense = text.replace(/[\t-\r ]+/g, " ").replace(/^ | $/g, "");
   return JSON.stringify(lowerCase(dense));
 }

@@ -2,7 +2,7 @@
 import { asError } from "../as-error.ts";
 import { open, stat } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
-import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { mailboxesIn, type Mailbox } from "../mail/address.ts";
 import { absent, failed, found } from "../keys/lookup.ts";
 import type { KeyKind, RecipientKey } from "../keys/recipient-key.ts";
 import type { Answer, KeySource } from "../keys/source.ts";
@@ -203,9 +203,5 @@ async function byAddress<K extends RecipientKey>(keys: readonly K[]): Promise<Ma
 }
 
 function addressKeys(addresses: readonly string[]): string[] {
-  const keys = addresses.flatMap((address) => {
-    const parsed = parseMailbox(address);
-    return "mailbox" in parsed ? parsed.mailbox.key : [];
-  });
-  return [...new Set(keys)];
+  return [...new Set(mailboxesIn(addresses).map(({ key }) => key))];
 }

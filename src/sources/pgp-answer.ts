@@ -1,5 +1,5 @@
 // PGP answer: what a server sent as "the keys of this mailbox" → the keys in it that name the mailbox.
-import { parseMailbox, type Mailbox } from "../mail/address.ts";
+import { isAmong, type Mailbox } from "../mail/address.ts";
 import { absent, failed, found } from "../keys/lookup.ts";
 import { pgpKey, type PgpKey } from "../keys/recipient-key.ts";
 import type { Answer } from "../keys/source.ts";
@@ -87,13 +87,7 @@ function isSettled(reason: string): boolean {
 /** Revoked and expired certificates have no valid User ID left; that one named the mailbox is known from its packets. */
 function isFor({ encryption, addresses }: PgpCertificate, mailbox: Mailbox): boolean {
   if (!encryption.usable && (encryption.reason === "revoked" || encryption.reason === "expired")) return true;
-  return addresses.some((address) => isOf(address, mailbox));
-}
-
-function isOf(address: string | undefined, mailbox: Mailbox): boolean {
-  if (address === undefined) return false;
-  const parsed = parseMailbox(address);
-  return "mailbox" in parsed && parsed.mailbox.key === mailbox.key;
+  return isAmong(mailbox, addresses);
 }
 
 /** The packets: of all public-key blocks when it is armored. A text says what is wrong with it. */
@@ -135,7 +129,7 @@ function partOf(bytes: Uint8Array, mailbox: Mailbox): Part {
   for (let at = 0; at < bytes.length && !names;) {
     const packet = readPacket(bytes, at);
     if ("fault" in packet) break;
-    names = packet.tag === TAG.userId && isOf(addressIn(textOf(bodyOf(bytes, packet))), mailbox);
+    names = packet.tag === TAG.userId && isAmong(mailbox, [addressIn(textOf(bodyOf(bytes, packet))) ?? []].flat());
     at = packet.end;
   }
   return {

@@ -4,9 +4,9 @@ import { NoSuchHost } from "../../src/http/http-fault.ts";
 import { httpGet } from "../../src/http/http-get.ts";
 import { makeAuthority, type TestAuthority } from "../authority.ts";
 import { startRaw, startWeb } from "../key-server.ts";
+import { refusal, SECRET } from "./refusal.ts";
 
 const never = new AbortController().signal;
-const SECRET = "ann%40example.com";
 const closing: (() => Promise<void>)[] = [];
 const opened = <T extends { close(): Promise<void> }>(one: T): T => (closing.push(() => one.close()), one);
 let authority: TestAuthority;
@@ -19,16 +19,6 @@ afterAll(async () => {
 
 const get = opened(httpGet({ proxy: "none" }));
 const at = (server: { url: string }) => new URL(`${server.url}/?search=${SECRET}`);
-
-/** The message with which a GET is refused; it must not hold the query. */
-async function refusal(answer: Promise<unknown>): Promise<string> {
-  const said = await answer.then(
-    () => "an answer",
-    (error: unknown) => (error as Error).message,
-  );
-  expect(said).not.toMatch(/search|ann|%40/);
-  return said;
-}
 
 describe("a server that cannot be reached", () => {
   test("nobody listens: the host and port that refuse are named", async () => {

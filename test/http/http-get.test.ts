@@ -5,9 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { httpGet } from "../../src/http/http-get.ts";
 import { makeAuthority, type TestAuthority } from "../authority.ts";
 import { startRaw, startWeb, type WebServer } from "../key-server.ts";
+import { refusal, SECRET } from "./refusal.ts";
 
 const never = new AbortController().signal;
-const SECRET = "ann%40example.com";
 const closing: (() => Promise<void>)[] = [];
 const opened = <T extends { close(): Promise<void> }>(one: T): T => (closing.push(() => one.close()), one);
 let authority: TestAuthority;
@@ -21,16 +21,6 @@ afterAll(async () => {
 const get = opened(httpGet({ proxy: "none" }));
 const hasty = opened(httpGet({ proxy: "none", deadlineMs: 300 }));
 const at = (server: { url: string }, path = "/") => new URL(`${server.url}${path}?search=${SECRET}`);
-
-/** The message with which a GET is refused; it must not hold the query. */
-async function refusal(answer: Promise<unknown>): Promise<string> {
-  const said = await answer.then(
-    () => "an answer",
-    (error: unknown) => (error as Error).message,
-  );
-  expect(said).not.toMatch(/search|ann|%40/);
-  return said;
-}
 
 function flood(socket: Socket, head: string, piece: string): void {
   socket.once("data", () => {

@@ -1,6 +1,5 @@
 // A real Postfix of its own: configuration, queue and mailboxes in a scratch folder, TLS required, stopped by its own folder.
 import { execFile, execFileSync } from "node:child_process";
-import { once } from "node:events";
 import {
   chmodSync,
   chownSync,
@@ -12,11 +11,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { ServerCertificate } from "../authority.ts";
+import { freePort } from "../free-port.ts";
 
 const run = promisify(execFile);
 
@@ -121,12 +120,3 @@ function masterCf(port: number): string {
 
 const userId = (name: string) => Number(execFileSync("id", ["-u", name], { encoding: "utf8" }));
 const groupId = (name: string) => Number(execFileSync("id", ["-g", name], { encoding: "utf8" }));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}

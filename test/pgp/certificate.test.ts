@@ -1,24 +1,19 @@
 // What is made of one OpenPGP certificate: addresses, the key for encryption or why there is none.
-import { config, generateKey, readKey, revokeKey } from "openpgp";
+import { config, readKey, revokeKey, type generateKey } from "openpgp";
 import { describe, expect, test } from "vitest";
 import { addressIn, readPgpCertificate } from "../../src/pgp/certificate.ts";
 import { readPacket, writePacket } from "../../src/pgp/packets.ts";
 import { mergedKey } from "../../src/pgp/transferable-key.ts";
 import { fixtureBytes } from "../fixtures.ts";
 import { fixtureCertificates, NOW, ringOf } from "./fixture-keys.ts";
+import { madeKey } from "./made-signatures.ts";
 
 const DAY_MS = 86_400_000;
 const certificates = await fixtureCertificates();
 
 async function made(options: Partial<Parameters<typeof generateKey>[0]> = {}) {
-  const { privateKey, publicKey } = await generateKey({
-    type: "ecc",
-    curve: "curve25519Legacy",
-    userIDs: [{ name: "Tess", email: "tess@example.com" }],
-    date: new Date(NOW - DAY_MS),
-    ...options,
-    format: "object",
-  });
+  const privateKey = await madeKey(options);
+  const publicKey = privateKey.toPublic();
   return { privateKey, publicKey, bytes: publicKey.write() };
 }
 

@@ -1,9 +1,8 @@
 // Answers of a directory that say too little or too much: an attribute that may be searched and not read, and more than one person has.
 import { spawn, type ChildProcess } from "node:child_process";
-import { execFileSync } from "node:child_process";
 import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -14,6 +13,7 @@ import { mailbox } from "../../src/mail/address.ts";
 import { externalLdap } from "../../src/sources/external-ldap.ts";
 import { certificateOf } from "../keys-of.ts";
 import { manualClock } from "../manual-clock.ts";
+import { freePort } from "../free-port.ts";
 
 const never = new AbortController().signal;
 const SETTINGS = { host: "127.0.0.1", tls: "off", ca: undefined, user: null, password: null } as const;
@@ -77,15 +77,6 @@ describe("a slapd that lets mail be searched and not read", () => {
     });
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 const giving = (answer: readonly LdapEntry[] | LdapFault): LdapServer => ({
   access: "anonymous",
