@@ -24,16 +24,24 @@ export type OpenPart = { readonly part: unknown; readonly close: () => Promise<v
 /** What is open, by its name and the settings that it was built from. */
 export type OpenParts = ReadonlyMap<string, OpenPart>;
 
+export type Asked = {
+  readonly name: string;
+  /** Everything that its answers depend on. */
+  readonly from: unknown;
+  /** Where its settings stand, which its texts name: it may move while they stay, and its answers too. */
+  readonly settingName?: string;
+  /** Which server an address leads to, when the source asks several. */
+  readonly serverOf?: (mailbox: Mailbox) => string;
+};
+
 export type SourceShelf = {
   /** The part with this name and settings that is open already, else a new one. */
   readonly reuse: <T>(name: string, from: unknown, make: () => { part: T; close: () => Promise<void> }) => T;
-  /** A network source with its memory. `from` is everything that its answers depend on. */
+  /** A network source with its memory. */
   network<K extends RecipientKey>(
     kind: K["kind"],
-    name: string,
-    from: unknown,
+    asked: Asked,
     make: (disclosed: () => void) => { source: KeySource<K>; close: () => Promise<void> },
-    serverOf?: (mailbox: Mailbox) => string,
   ): CachedSource<K>;
   readonly open: OpenParts;
   readonly shelves: readonly CacheShelf[];
@@ -63,10 +71,10 @@ export function sourceShelf(
     open,
     shelves,
     reuse,
-    network(kind, name, from, make, serverOf = () => "") {
+    network(kind, { name, from, settingName = "", serverOf = () => "" }, make) {
       const shelf = { source: name, kind, settings: digest({ from, times }, false) };
       shelves.push(shelf);
-      const cached = reuse(`${kind} ${name}`, { from, times }, () => {
+      const cached = reuse(`${kind} ${name}`, { from, times, settingName }, () => {
         const { source, close } = make(() => metrics.addressesDisclosed.labels(name).inc());
         const cacheFailed = (fault: Error) => log.event("service.fault", { source: name, fault });
         return { part: cachedSource(source, { cache, shelf, times, clock, isFit, cacheFailed, serverOf }), close };

@@ -73,9 +73,9 @@ export function buildSources(
 function userDirectories({ smime }: Settings, shelf: SourceShelf, { clock }: SourceParts): CachedSource<SmimeKey>[] {
   return smime.userDirectories.map((directory, index) => {
     const from = { ...directory, ca: pemText(directory.ca) };
-    return shelf.network<SmimeKey>("smime", `directory:${directory.name}`, from, (disclosed) => {
+    const settingName = `smime.userDirectories[${index}]`;
+    return shelf.network<SmimeKey>("smime", { name: `directory:${directory.name}`, from, settingName }, (disclosed) => {
       const server = ldapServer(ldapSettings(from), clock);
-      const settingName = `smime.userDirectories[${index}]`;
       return { source: userDirectory({ ...directory, server, disclosed, settingName }), close: () => server.close() };
     });
   });
@@ -85,7 +85,7 @@ function ldapOutside({ smime }: Settings, shelf: SourceShelf, { clock }: SourceP
   const { ldap } = smime;
   if (ldap === null) return undefined;
   const from = { ...ldap, ca: pemText(ldap.ca) };
-  return shelf.network<SmimeKey>("smime", "ldap", from, (disclosed) => {
+  return shelf.network<SmimeKey>("smime", { name: "ldap", from }, (disclosed) => {
     const server = ldapServer(ldapSettings(from), clock);
     return {
       source: externalLdap({ ...ldap, server, disclosed, settingName: "smime.ldap" }),
@@ -101,7 +101,7 @@ function keyServer({ pgp }: Settings, shelf: SourceShelf, { clock }: SourceParts
   const environment = proxy === "env" ? proxyEnvironment() : {};
   const from = { ...pgp.keyServer, ca: pemText(pgp.keyServer.ca), environment };
   const now = () => clock.now();
-  return shelf.network<PgpKey>("pgp", "keyserver", from, (disclosed) => {
+  return shelf.network<PgpKey>("pgp", { name: "keyserver", from }, (disclosed) => {
     if (/^ldaps?:/i.test(url)) {
       const server = ldapServer(ldapSettings({ ...from, ...ldapPlace(url, startTls) }), clock);
       return { source: ldapKeyServer({ url, server, onlyDomains, disclosed, now }), close: () => server.close() };
@@ -119,7 +119,7 @@ function wkd({ pgp }: Settings, shelf: SourceShelf, { clock }: SourceParts): Cac
     const get = httpGet({ proxy: "none", publicOnly: true });
     return { source: webKeyDirectory({ get, onlyDomains, disclosed, now }), close: () => get.close() };
   };
-  return shelf.network<PgpKey>("pgp", "wkd", { onlyDomains }, make, ({ domain }) => domain);
+  return shelf.network<PgpKey>("pgp", { name: "wkd", from: { onlyDomains }, serverOf: ({ domain }) => domain }, make);
 }
 
 function ldapSettings({ host, port, tls, ca, user, password }: LdapSettings): LdapSettings {

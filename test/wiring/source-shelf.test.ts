@@ -1,7 +1,6 @@
 // The shelf of sources: what outlives a reload, and what does not.
 import { expect, test } from "vitest";
 import type { FitnessPolicy } from "../../src/keys/fitness.ts";
-import type { KeyCache } from "../../src/keys/key-cache.ts";
 import { found } from "../../src/keys/lookup.ts";
 import type { SmimeKey } from "../../src/keys/recipient-key.ts";
 import { silentLog } from "../../src/log.ts";
@@ -10,14 +9,9 @@ import { createMetrics } from "../../src/metrics.ts";
 import { sourceShelf, type OpenParts } from "../../src/wiring/source-shelf.ts";
 import { certificateOf, FIXTURE_TIME } from "../keys-of.ts";
 import { manualClock } from "../manual-clock.ts";
+import { NO_DATABASE } from "./no-database.ts";
 
 const never = new AbortController().signal;
-const NO_DATABASE: KeyCache = {
-  read: () => Promise.resolve({ epoch: 0, kept: undefined }),
-  write: () => Promise.resolve(),
-  expire: () => Promise.resolve(),
-  keepOnly: () => Promise.resolve(),
-};
 
 function stage() {
   let asked = 0;
@@ -26,7 +20,7 @@ function stage() {
   const times = { ttl: 60_000, absentTtl: 1_000 };
   const load = (policy: FitnessPolicy, before?: OpenParts) => {
     const shelf = sourceShelf(times, parts, before, () => policy);
-    const source = shelf.network<SmimeKey>("smime", "ldap", {}, () => ({
+    const source = shelf.network<SmimeKey>("smime", { name: "ldap", from: {} }, () => ({
       source: {
         name: "ldap",
         find: () => (asked++, Promise.resolve(found([certificateOf("alice")]))),
