@@ -34,7 +34,7 @@ export type Store = {
   readonly harvestTries: HarvestTries;
   /** For the one process that serves: loads the secret key and removes what a crash has left. Returns how many orphans. */
   recover(): Promise<number>;
-  /** Forgets finished messages and old notes; call it now and then. */
+  /** Forgets finished messages, old notes and keys that nobody came for; call it now and then. */
   prune(): Promise<void>;
   /** Says whether the secret key is there and is the one that the spool was sealed with; makes none. Rejects when it is not. */
   checkKey(): Promise<string>;
@@ -66,10 +66,9 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   // an fsync for each answer of a server would hold up the mail, and an answer that is lost is only asked for again
   const memory = openDatabase(settings.dataDir, "last commits");
   const cache = sqlKeyCache(memory);
+  const harvested = sqlHarvestedKeys(database, secretKey, now);
   return {
-    spool,
-    cache,
-    harvested: sqlHarvestedKeys(database, secretKey, now),
+    ...{ spool, cache, harvested },
     seen: sqlSeenUsers(memory),
     harvestTries: sqlHarvestTries(memory),
     personalKeys: sqlPersonalKeys(database, now),
@@ -96,6 +95,7 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
         .where("at", "<", now() - DAY_MS)
         .execute();
       await cache.prune(now());
+      await harvested.prune();
       await sql
         .deleteFrom("harvest_tries")
         .where("at", "<", now() - KEEP_FINISHED_MS)

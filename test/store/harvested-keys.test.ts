@@ -11,6 +11,8 @@ import { dataFolder, type DataFolder } from "./data-folder.ts";
 
 const [ALICE, JOE] = [mailbox("alice@example.com"), mailbox("joe@example.org")];
 const DAY = 86_400_000;
+/** As many as one address may have. */
+const NAMES = ["alice", "alice-new", "alice-old", "alice-sign", "bob"];
 
 let folder: DataFolder;
 let store: Store;
@@ -60,13 +62,28 @@ test("after its time a key is neither given nor kept", async () => {
   await store.harvested.keep(entry());
   folder.clock.advance(30 * DAY);
   expect(await store.harvested.list()).toEqual([]);
-  expect(await store.harvested.prune(folder.clock.now())).toMatchObject([{ address: ALICE.address }]);
-  expect(await store.harvested.prune(folder.clock.now())).toEqual([]);
+  expect(rowCount()).toBe(1);
+  await store.prune();
+  expect(rowCount()).toBe(0);
 });
 
+test("keys over their time take nobody's place, before and after they are removed", async () => {
+  for (const name of NAMES) await store.harvested.keep(entry({ key: certificateOf(name) }));
+  expect(await store.harvested.keep(entry({ key: certificateOf("carol") }))).toBe("full");
+  folder.clock.advance(30 * DAY);
+  expect(await store.harvested.keep(entry({ key: certificateOf("carol") }))).toBe("kept");
+  expect(await store.harvested.of(ALICE)).toHaveLength(1);
+});
+
+function rowCount(): number {
+  const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
+  const { rows } = database.prepare("SELECT count(*) AS rows FROM harvested_keys").get() as { rows: number };
+  database.close();
+  return rows;
+}
+
 test("HARV-41: an address and a domain have their share only, and whoever fills it shuts out nobody else", async () => {
-  const names = ["alice", "alice-new", "alice-old", "alice-sign", "bob"];
-  for (const name of names) expect(await store.harvested.keep(entry({ key: certificateOf(name) }))).toBe("kept");
+  for (const name of NAMES) expect(await store.harvested.keep(entry({ key: certificateOf(name) }))).toBe("kept");
   expect(await store.harvested.keep(entry({ key: certificateOf("carol") }))).toBe("full");
   // the ones that are there may still be renewed
   expect(await store.harvested.keep(entry({ key: certificateOf("alice") }))).toBe("kept");
