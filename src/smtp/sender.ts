@@ -4,7 +4,7 @@ import type { SecureContext } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { openSession, type OpenedSession, type UpstreamSession } from "./upstream-session.ts";
 import { trustOf, type Protection } from "./upstream-protection.ts";
-import { RFC5321_TIMEOUTS, type TimedSettings, type UpstreamSettings } from "./upstream-settings.ts";
+import { RFC5321_TIMEOUTS, serverName, type TimedSettings, type UpstreamSettings } from "./upstream-settings.ts";
 import { transact, type RecipientResult, type Transaction, type TransactionEnd } from "./upstream-transaction.ts";
 
 export type { Protection, RecipientResult, Transaction, UpstreamSettings };
@@ -73,7 +73,7 @@ class PooledSender implements Sender {
     const login = auth ? `logged in as ${auth.user}` : "no login";
     return {
       ok: true,
-      detail: `${section === undefined ? "upstream" : "next hop"} ${host}:${port} answers, ${shownProtection(opened.session.protection)}, ${login}`,
+      detail: `${serverName(section)} ${host}:${port} answers, ${shownProtection(opened.session)}, ${login}`,
     };
   }
 
@@ -181,12 +181,12 @@ async function isReset({ connection }: UpstreamSession, { timeouts }: TimedSetti
   return false;
 }
 
-function shownProtection(protection: Protection): string {
+function shownProtection({ protection, section }: UpstreamSession): string {
   switch (protection.kind) {
     case "clear":
       return "in clear";
     case "unverified":
-      return `${protection.protocol} with a certificate that is not verified (${protection.why}), see upstream.ca`;
+      return `${protection.protocol} with a certificate that is not verified (${protection.why}), see ${section}.ca`;
     case "verified":
       return `${protection.protocol} with a verified certificate`;
   }

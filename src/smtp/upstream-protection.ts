@@ -16,10 +16,10 @@ export type Protection =
 export class Unreachable extends Error {}
 
 /** The authorities that certificates must lead to. The system's cost a quarter of a second: once for each sender. */
-export function trustOf({ ca }: Pick<UpstreamSettings, "ca">): SecureContext {
+export function trustOf({ ca, section }: Pick<UpstreamSettings, "ca" | "section">): SecureContext {
   if (ca !== undefined) {
     // createSecureContext takes any text for a list of authorities, and then trusts nobody
-    if (!isCertificate(ca)) throw new Error("upstream.ca: holds no certificate in PEM");
+    if (!isCertificate(ca)) throw new Error(`${section}.ca: holds no certificate in PEM`);
     return createSecureContext({ ca });
   }
   // a container image may have no store of its own

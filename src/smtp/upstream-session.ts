@@ -5,7 +5,7 @@ import { logIn } from "./upstream-auth.ts";
 import { ConnectionFault, UpstreamConnection } from "./upstream-connection.ts";
 import { protectionOf, tlsOptions, Unreachable, type Protection } from "./upstream-protection.ts";
 import { shownReply, shownText } from "./upstream-reply.ts";
-import type { TimedSettings } from "./upstream-settings.ts";
+import { serverName, type TimedSettings, type UpstreamSection } from "./upstream-settings.ts";
 
 /** What the upstream offers, from its last EHLO reply: upper-case keyword → parameters. */
 export type Extensions = ReadonlyMap<string, string>;
@@ -14,6 +14,8 @@ export type UpstreamSession = {
   readonly connection: UpstreamConnection;
   readonly extensions: Extensions;
   readonly protection: Protection;
+  /** Where its settings stand, for texts. */
+  readonly section: UpstreamSection;
 };
 
 export type OpenedSession =
@@ -50,17 +52,17 @@ async function introduce(
   settings: TimedSettings,
   trust: () => SecureContext,
 ): Promise<UpstreamSession> {
-  const { timeouts } = settings;
+  const { timeouts, section } = settings;
   const greeting = await connection.reply(timeouts.greetingMs);
   if (greeting.code !== 220)
-    throw new Unreachable(`greets with ${shownReply(greeting)}; see upstream.host and upstream.port`);
+    throw new Unreachable(`greets with ${shownReply(greeting)}; see ${section}.host and ${section}.port`);
   let extensions = await sayHello(connection, settings);
   if (mustStartTls(settings, extensions)) {
     connection.command("STARTTLS");
     const reply = await connection.reply(timeouts.mailMs);
     if (reply.code !== 220)
       throw new Unreachable(
-        `4.7.0 refuses STARTTLS with ${shownReply(reply)}; nothing is sent in clear, see upstream.tls`,
+        `4.7.0 refuses STARTTLS with ${shownReply(reply)}; nothing is sent in clear, see ${section}.tls`,
       );
     await connection.secure(tlsOptions(settings, trust()), timeouts.connectMs);
     extensions = await sayHello(connection, settings);
@@ -70,7 +72,7 @@ async function introduce(
     const mechanisms = (extensions.get("AUTH") ?? "").toUpperCase().split(/\s+/);
     await logIn(connection, settings.auth, mechanisms, protection, timeouts.mailMs);
   }
-  return { connection, extensions, protection };
+  return { connection, extensions, protection, section };
 }
 
 function mustStartTls(settings: TimedSettings, extensions: Extensions): boolean {
@@ -83,7 +85,9 @@ function mustStartTls(settings: TimedSettings, extensions: Extensions): boolean 
       return isOffered;
     case "required":
       if (!isOffered)
-        throw new Unreachable("4.7.0 does not offer STARTTLS, but upstream.tls is required; nothing is sent in clear");
+        throw new Unreachable(
+          `4.7.0 does not offer STARTTLS, but ${settings.section}.tls is required; nothing is sent in clear`,
+        );
       return true;
   }
 }
@@ -92,7 +96,7 @@ async function sayHello(connection: UpstreamConnection, settings: TimedSettings)
   connection.command(`EHLO ${settings.hostname}`);
   const reply = await connection.reply(settings.timeouts.mailMs);
   if (reply.code !== 250)
-    throw new Unreachable(`answers EHLO with ${shownReply(reply)}; see hostname and upstream.host`);
+    throw new Unreachable(`answers EHLO with ${shownReply(reply)}; see hostname and ${settings.section}.host`);
   const extensions = new Map<string, string>();
   for (const line of reply.lines.slice(1)) {
     // AUTH=PLAIN: the spelling of servers older than RFC 2554
@@ -102,28 +106,20 @@ async function sayHello(connection: UpstreamConnection, settings: TimedSettings)
   return extensions;
 }
 
-function explained(error: unknown, settings: TimedSettings): string {
-  const text = reasonOf(error, settings);
-  // the settings that mend it have the same names there
-  return settings.section === undefined
-    ? text
-    : text.replace(/\bupstream\.(?=(?:host|port|tls|ca)\b)/g, `${settings.section}.`);
-}
-
-function reasonOf(error: unknown, settings: TimedSettings): string {
-  const name = `${settings.section === undefined ? "upstream" : "next hop"} ${settings.host}:${settings.port}`;
+function explained(error: unknown, { section, host, port }: TimedSettings): string {
+  const name = `${serverName(section)} ${host}:${port}`;
   if (error instanceof Unreachable) return shownText(`${name} ${error.message}`);
   if (!(error instanceof ConnectionFault))
     return shownText(`${name}: ${error instanceof Error ? error.message : "fault"}`);
   const text = shownText(error.message);
   switch (error.kind) {
     case "tls":
-      return `${name}: 4.7.5 no TLS: ${text}; nothing is sent in clear, see upstream.tls and upstream.ca`;
+      return `${name}: 4.7.5 no TLS: ${text}; nothing is sent in clear, see ${section}.tls and ${section}.ca`;
     case "closing":
       return `${name} is closing: ${text}`;
     case "late":
     case "lost":
     case "garbled":
-      return `${name} cannot be reached: ${text}; see upstream.host, upstream.port and upstream.tls`;
+      return `${name} cannot be reached: ${text}; see ${section}.host, ${section}.port and ${section}.tls`;
   }
 }

@@ -3,6 +3,8 @@ import type { Secret } from "../secret.ts";
 
 export type UpstreamTls = "off" | "opportunistic" | "required" | "implicit";
 
+export type UpstreamSection = "upstream" | "inbound.forward";
+
 export type UpstreamAuth =
   | { readonly user: string; readonly password: Secret }
   /** XOAUTH2; the token is asked for afresh at each login. */
@@ -14,8 +16,8 @@ export type UpstreamSettings = {
   readonly tls: UpstreamTls;
   /** PEM text of the trusted authorities; undefined: the system's. */
   readonly ca: string | undefined;
-  /** Where these settings stand, for texts; undefined: upstream. */
-  readonly section?: "inbound.forward";
+  /** Where these settings stand, for texts. */
+  readonly section: UpstreamSection;
   /** Our name in EHLO. */
   readonly hostname: string;
   readonly auth: UpstreamAuth | undefined;
@@ -24,6 +26,11 @@ export type UpstreamSettings = {
   /** Those that are to differ from RFC5321_TIMEOUTS. */
   readonly timeouts?: Partial<UpstreamTimeouts>;
 };
+
+/** What the server of these settings is called, as in /readyz. */
+export function serverName(section: UpstreamSection): string {
+  return section === "upstream" ? "upstream" : "next hop";
+}
 
 /** The settings with every timeout known. */
 export type TimedSettings = UpstreamSettings & { readonly timeouts: UpstreamTimeouts };

@@ -13,7 +13,7 @@ import { ConnectionFault, type UpstreamConnection } from "./upstream-connection.
 import { DotStuffing } from "./upstream-dot-stuffing.ts";
 import { shownReply, shownText, type Reply } from "./upstream-reply.ts";
 import type { Extensions, UpstreamSession } from "./upstream-session.ts";
-import type { UpstreamTimeouts } from "./upstream-settings.ts";
+import { serverName, type UpstreamSection, type UpstreamTimeouts } from "./upstream-settings.ts";
 
 /** What is to be sent. Only what the guard has let through can be: no other value has the type `Guarded`. */
 export type Transaction = {
@@ -56,7 +56,7 @@ export async function transact(
   try {
     return { kind: "ended", results: course.results(await course.run()), isClean: course.isClean };
   } catch (error) {
-    const reply = shownText(faultText(error));
+    const reply = shownText(faultText(error, session.section));
     session.connection.fail(new ConnectionFault("lost", reply));
     if (error instanceof Unwelcome) return { kind: "unwelcome", reply };
     const hasGone = error instanceof ConnectionFault && (error.kind === "lost" || error.kind === "closing");
@@ -226,8 +226,7 @@ function safeAddress({ address }: Mailbox): string {
 /** The reply, unless it is one that says nothing about the message. */
 function checked(reply: Reply): Reply {
   const { code } = reply;
-  if (code === 530 || code === 534 || code === 535 || code === 538)
-    throw new Unwelcome(`upstream wants a login or TLS: ${shownReply(reply)}; see upstream.user and upstream.tls`);
+  if (code === 530 || code === 534 || code === 535 || code === 538) throw new Unwelcome(shownReply(reply));
   if (code === 503) throw new OutOfStep(`upstream is out of step: ${shownReply(reply)}`);
   return reply;
 }
@@ -251,9 +250,14 @@ function refused(status: string, text: string): Verdict {
   return { outcome: "refused", status, reply: `${status} ${text}` };
 }
 
-function faultText(error: unknown): string {
+function faultText(error: unknown, section: UpstreamSection): string {
   const text = error instanceof Error ? error.message : "fault";
-  if (error instanceof ConnectionFault || error instanceof Unwelcome || error instanceof OutOfStep) return text;
+  if (error instanceof Unwelcome) {
+    // there is no login at the next hop
+    const settings = section === "upstream" ? "upstream.user and upstream.tls" : `${section}.tls`;
+    return `${serverName(section)} wants a login or TLS: ${text}; see ${settings}`;
+  }
+  if (error instanceof ConnectionFault || error instanceof OutOfStep) return text;
   return `not sent: ${text}`;
 }
 

@@ -8,6 +8,7 @@ import type { UpstreamSettings } from "../smtp/sender.ts";
 export function upstreamSettings({ upstream, hostname }: Settings): UpstreamSettings {
   const { host, port, tls, ca, connections } = upstream;
   return {
+    section: "upstream",
     host,
     port,
     tls,

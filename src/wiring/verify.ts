@@ -85,7 +85,7 @@ async function useLists(lists: RevocationLists, signal: AbortSignal, clock: Cloc
 const UPSTREAM_DEADLINE_MS = 25_000;
 
 async function useServer(server: UpstreamSettings, clock: Clock, signal: AbortSignal): Promise<Probe> {
-  const { host, port, section = "upstream" } = server;
+  const { host, port, section } = server;
   const sender = createSender(server, clock);
   const late = clock.sleep(UPSTREAM_DEADLINE_MS, signal).then(() => {
     const detail = `${section} ${host}:${port} does not answer within ${UPSTREAM_DEADLINE_MS / 1000} s`;

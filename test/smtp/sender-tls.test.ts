@@ -290,8 +290,21 @@ describe("probe", () => {
   });
 });
 
+test("every text about the next hop names the settings of inbound.forward", async () => {
+  const section = "inbound.forward";
+  const unverified = await newUpstream({ certificate: wrongName });
+  const { detail } = await senderTo(unverified, { section, tls: "opportunistic" }).probe();
+  expect(detail).toMatch(/^next hop .* not verified .*, see inbound\.forward\.ca, no login$/);
+  const closed = await newUpstream({ reply: ({ verb }) => (verb === "MAIL" ? "530 5.7.0 log in" : undefined) });
+  expect(shown(await senderTo(closed, { section }).send(MAIL))).toEqual([
+    "unreachable next hop wants a login or TLS: 530 5.7.0 log in; see inbound.forward.tls",
+  ]);
+  expect(() => senderTo(closed, { section, ca: "not PEM" })).toThrow("inbound.forward.ca: holds no certificate");
+});
+
 test("a CA file without a certificate and a host name that EHLO cannot carry are refused at once", () => {
   const usual = {
+    section: "upstream",
     host: "127.0.0.1",
     port: 25,
     tls: "required",

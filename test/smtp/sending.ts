@@ -23,6 +23,7 @@ export function senderTo(
   clock: Clock = systemClock,
 ): Sender {
   const usual = {
+    section: "upstream",
     host: "127.0.0.1",
     port,
     tls: "off",
