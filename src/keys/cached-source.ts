@@ -198,7 +198,7 @@ function restingServers<K extends RecipientKey>(
     const server = serverNamed(serverOf(mailbox));
     try {
       const answer = await server.breaker.execute(() => source.find(mailbox, AbortSignal.timeout(LOOKUP_DEADLINE_MS)));
-      if (answer.kind === "failed") server.lastFailure = answer.cause;
+      if (isServerFault(answer)) server.lastFailure = answer.cause;
       return answer;
     } catch (thrown) {
       if (!(thrown instanceof BrokenCircuitError)) return failed(asError(thrown));
@@ -210,7 +210,7 @@ function restingServers<K extends RecipientKey>(
 }
 
 /** One person's broken key must not make the server rest for everybody. */
-function isServerFault(answer: Answer<RecipientKey>): boolean {
+function isServerFault(answer: Answer<RecipientKey>): answer is Extract<Answer<RecipientKey>, { kind: "failed" }> {
   return answer.kind === "failed" && answer.isOnlyHere !== true;
 }
 

@@ -312,6 +312,19 @@ describe("a server that is down", () => {
     expect(asked).toHaveLength(5);
   });
 
+  test("why it rests is told by a failure of the server, not by one that is only about an address and came later", async () => {
+    let answer: (said: Answer<SmimeKey>) => void = () => undefined;
+    const { source } = scripted(new Promise((resolve) => (answer = resolve)), down(), down(), down());
+    const { cached } = stage(source);
+    const slow = cached.find(mailbox("slow@example.com"), never);
+    for (let time = 0; time < 3; time++) await cached.find(mailbox(`user${time}@example.com`), never);
+    answer({ ...failed(new Error("40 certificates")), isOnlyHere: true });
+    await slow;
+    const { cause } = (await cached.find(ALICE, never)) as { cause: Error };
+    expect(cause).toBeInstanceOf(SourceAtRest);
+    expect(cause.cause).toMatchObject({ message: "connection refused" });
+  });
+
   test("another server of the same source is asked all the same", async () => {
     const { source } = scripted(down(), down(), down(), absent);
     const { cached } = stage(source);
