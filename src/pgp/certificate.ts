@@ -1,10 +1,10 @@
 // PgpCertificate: one OpenPGP certificate, read once: verified User IDs, the encryption subkey, how long it holds.
-import { setImmediate } from "node:timers/promises";
-import { enums, readKey, type Key, type SignaturePacket, type Subkey, type User } from "openpgp";
+import { enums, readKey, type Key, type Subkey, type User } from "openpgp";
+import { asError } from "../as-error.ts";
 import { parseMailbox } from "../mail/address.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
+import { dropForged, type WholeKey } from "./genuine-signatures.ts";
 import { algorithmName, checkEncryptionKey } from "./pkesk.ts";
-import { ALGORITHM, isEcdsaSignature, readPublicKey } from "./public-key.ts";
 import { minimalKey, type MinimalKey } from "./transferable-key.ts";
 import { validityMoments } from "./validity-moments.ts";
 
@@ -47,19 +47,8 @@ type PgpEncryption =
 /** RFC 9580 5.2.3.32. */
 const SEIPDV2_FEATURE = 0x08;
 
-/** What openpgp.js has and its types leave out: also signatures of type 0x1f, and `null` for "at no time in particular". */
-type WholeKey = Key & {
-  directSignatures: SignaturePacket[];
-  getPrimarySelfSignature(date: Date): Promise<SignaturePacket>;
-};
+/** What openpgp.js has and its types leave out: `null` for "at no time in particular". */
 type VerifiableUser = { readonly userID: User["userID"]; verify(date: Date | null): Promise<true> };
-type VerifiableSignature = {
-  /** The first two octets of the digest. */
-  readonly signedHashValue: Uint8Array;
-  readonly params: { readonly r?: Uint8Array; readonly s?: Uint8Array };
-  toHash(type: number | null, over: object): Uint8Array;
-  verify(key: Key["keyPacket"], type: number | null, over: object, date: null): Promise<void>;
-};
 
 /**
  * Reads one transferable key, binary, public or secret (of which only the public half is used), and judges it at `now`
@@ -70,7 +59,9 @@ type VerifiableSignature = {
 export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Promise<PgpCertificate> {
   const minimal = minimalKey(keyBytes);
   const key = (await readKey({ binaryKey: minimal.bytes })) as WholeKey;
-  await dropForged(key);
+  // openpgp.js remembers the signatures that verify, and tries the others anew with every question, all in one turn; what the key
+  // did sign and openpgp.js refuses all the same stays: the reason is told later
+  await dropForged(key, ({ message }) => REFUSED.test(message));
   const created = key.getCreationTime().getTime();
   // User IDs of a key from the future are judged then: who it is for can be said, although it is not valid yet
   const judgeAt = new Date(created > now ? Math.max(created, ...selfSignatureTimes(key)) : now);
@@ -112,57 +103,6 @@ export function addressIn(userId: string): string | undefined {
 
 export function addressesIn(userIds: readonly string[]): string[] {
   return [...new Set(userIds.flatMap((userId) => addressIn(userId) ?? []))];
-}
-
-/**
- * Takes out of `key` what it did not sign: openpgp.js remembers the signatures that verify, and tries the others anew with every
- * question, all in one turn.
- */
-async function dropForged(key: WholeKey): Promise<void> {
-  const primary = key.keyPacket;
-  const genuine = (signatures: readonly SignaturePacket[], over: object) => genuineOf(signatures, primary, over);
-  key.revocationSignatures = await genuine(key.revocationSignatures, { key: primary });
-  key.directSignatures = await genuine(key.directSignatures, { key: primary });
-  for (const user of key.users) {
-    const over = { key: primary, userID: user.userID };
-    user.revocationSignatures = await genuine(user.revocationSignatures, over);
-    user.selfCertifications = await genuine(user.selfCertifications, over);
-  }
-  for (const subkey of key.subkeys) {
-    const over = { key: primary, bind: subkey.keyPacket };
-    subkey.revocationSignatures = await genuine(subkey.revocationSignatures, over);
-    subkey.bindingSignatures = await genuine(subkey.bindingSignatures, over);
-  }
-}
-
-async function genuineOf(signatures: readonly SignaturePacket[], primary: Key["keyPacket"], over: object) {
-  const genuine: SignaturePacket[] = [];
-  for (const signature of signatures) {
-    await setImmediate();
-    const error: unknown = await verifySelfSignature(signature, primary, over).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    // what the key did sign and openpgp.js refuses all the same stays: the reason is told later
-    if (error === undefined || REFUSED.test(messageOf(error))) genuine.push(signature);
-  }
-  return genuine;
-}
-
-/**
- * Rejects when the signature is not one of `primary` over this. openpgp.js gives ECDSA signatures over a digest that begins with a
- * zero octet a second chance, as programs of 2018 made them, in JavaScript and with a table that takes half a second to make:
- * they are verified by OpenSSL first.
- */
-async function verifySelfSignature(packet: SignaturePacket, primary: Key["keyPacket"], over: object): Promise<void> {
-  const signature = packet as unknown as VerifiableSignature;
-  const key = readPublicKey(primary.write());
-  if (key?.algorithm === ALGORITHM.ecdsa && signature.signedHashValue[0] === 0) {
-    const content = signature.toHash(packet.signatureType, over);
-    if (!isEcdsaSignature(key, packet.hashAlgorithm ?? 0, signature.params, content))
-      throw new Error("the signature does not verify");
-  }
-  await signature.verify(primary, packet.signatureType, over, null);
 }
 
 /** Without a `date`: at whatever time. */
@@ -256,7 +196,7 @@ function reasonIn(error: unknown): PgpUnusable | undefined {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return asError(error).message;
 }
 
 function unusable(reason: PgpUnusable, detail: string): PgpEncryption {

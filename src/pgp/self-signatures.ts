@@ -1,7 +1,7 @@
 // What the owner of an OpenPGP key has signed of it: only that is kept of a key that a mail brought, or merged.
-import { setImmediate } from "node:timers/promises";
-import { readKey, type Key, type SignaturePacket } from "openpgp";
+import { readKey, type SignaturePacket } from "openpgp";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { dropForged, type WholeKey } from "./genuine-signatures.ts";
 import { bodyOf, readPacket } from "./packets.ts";
 import { ALGORITHM, readPublicKey } from "./public-key.ts";
 import { mergedKey, minimalKey } from "./transferable-key.ts";
@@ -10,12 +10,6 @@ export type MergedCertificate =
   /** `isNewer`: the offered copy said something that was not known. */
   | { readonly kind: "merged"; readonly certificate: PgpCertificate; readonly isNewer: boolean }
   | { readonly kind: "refused"; readonly reason: string };
-
-/** What openpgp.js has and its types leave out: signatures of type 0x1f, and `null` for "at no time in particular". */
-type KeyParts = Key & { directSignatures: SignaturePacket[] };
-type VerifiableSignature = {
-  verify(key: Key["keyPacket"], type: number | null, over: object, date: null): Promise<void>;
-};
 
 /** Of one key as it came, with the third-party signatures; without them it may have 256 KiB and 200 packets. */
 export const MAX_OFFERED_BYTES = 512 * 1024;
@@ -66,50 +60,20 @@ export async function verifiedKey(keyBytes: Uint8Array, signal?: AbortSignal): P
   const packet = readPacket(minimal.bytes, 0);
   if ("fault" in packet) throw new Error("no key packet found");
   checkSigningKey(bodyOf(minimal.bytes, packet));
-  const key = (await readKey({ binaryKey: minimal.bytes })) as KeyParts;
-  const primary = key.keyPacket;
+  const key = (await readKey({ binaryKey: minimal.bytes })) as WholeKey;
   // openpgp.js writes integers anew: a key that wrote them otherwise would become another one
   if (key.getFingerprint() !== minimal.fingerprint) throw new Error("the integers of the key are malformed");
-  key.revocationSignatures = await verified(key.revocationSignatures, primary, { key: primary }, signal);
-  const direct = await verified(key.directSignatures, primary, { key: primary }, signal);
-  key.directSignatures = standing(direct);
-  if (direct.length > 0 && key.directSignatures.length === 0)
+  await dropForged(key, undefined, signal);
+  const direct = standing(key.directSignatures);
+  if (key.directSignatures.length > 0 && direct.length === 0)
     throw new Error(`key ${minimal.fingerprint} is signed by itself over a weak digest`);
-  for (const user of key.users) {
-    const over = { key: primary, userID: user.userID };
-    user.revocationSignatures = await verified(user.revocationSignatures, primary, over, signal);
-    user.selfCertifications = standing(await verified(user.selfCertifications, primary, over, signal));
-  }
-  for (const subkey of key.subkeys) {
-    const over = { key: primary, bind: subkey.keyPacket };
-    subkey.revocationSignatures = await verified(subkey.revocationSignatures, primary, over, signal);
-    subkey.bindingSignatures = standing(await verified(subkey.bindingSignatures, primary, over, signal));
-  }
+  key.directSignatures = direct;
+  for (const user of key.users) user.selfCertifications = standing(user.selfCertifications);
+  for (const subkey of key.subkeys) subkey.bindingSignatures = standing(subkey.bindingSignatures);
   // what is revoked and nothing else stays, for copies that still have the rest
   key.users = key.users.filter((user) => user.selfCertifications.length + user.revocationSignatures.length > 0);
   key.subkeys = key.subkeys.filter((one) => one.bindingSignatures.length + one.revocationSignatures.length > 0);
   return key.write();
-}
-
-async function verified(
-  signatures: readonly SignaturePacket[],
-  primary: Key["keyPacket"],
-  over: object,
-  signal: AbortSignal | undefined,
-) {
-  const good: SignaturePacket[] = [];
-  for (const signature of signatures) {
-    await setImmediate();
-    signal?.throwIfAborted();
-    const isGood = await (signature as unknown as VerifiableSignature)
-      .verify(primary, signature.signatureType, over, null)
-      .then(
-        () => true,
-        () => false,
-      );
-    if (isGood) good.push(signature);
-  }
-  return good;
 }
 
 /** Those over strong digests, if none is newer or as new, else none. The signature of a subkey within counts with its own. */

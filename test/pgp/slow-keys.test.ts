@@ -1,10 +1,16 @@
 // Keys made to keep a reader busy: none may stop other work, whatever its sizes and however many signatures it has.
-import { createSign, type KeyObject } from "node:crypto";
+import { execFileSync } from "node:child_process";
+import { createHash, createSign, type KeyObject } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readPgpCertificate } from "../../src/pgp/certificate.ts";
 import { writePacket } from "../../src/pgp/packets.ts";
 import { isEcdsaSignature, readPublicKey } from "../../src/pgp/public-key.ts";
+import { verifiedKey } from "../../src/pgp/self-signatures.ts";
 import { minimalKey } from "../../src/pgp/transferable-key.ts";
+import { contentOf, elementsIn, readElement } from "../../src/smime/der.ts";
 import { certified, dsaBody, ecdsaKey, integer, rsaBody, type Signing } from "./forged-keys.ts";
 import { fixtureCertificates, NOW } from "./fixture-keys.ts";
 
@@ -117,6 +123,20 @@ function ecdsaIntegers(content: Buffer, privateKey: KeyObject, digest = "sha256"
   return { r: short(raw.subarray(0, half)), s: short(raw.subarray(half)) };
 }
 
+/** As openssl signs octets that are a digest already. */
+function rawEcdsaIntegers(digest: Uint8Array, privateKey: KeyObject): Buffer[] {
+  const folder = mkdtempSync(join(tmpdir(), "sealpost-ecdsa-"));
+  try {
+    const keyFile = join(folder, "key.pem");
+    writeFileSync(keyFile, privateKey.export({ type: "pkcs8", format: "pem" }));
+    const der = execFileSync("openssl", ["pkeyutl", "-sign", "-inkey", keyFile], { input: digest });
+    const numbers = [...elementsIn(readElement(der))].map((element) => Buffer.from(contentOf(element)));
+    return numbers.map((octets) => octets.subarray(octets.findIndex((octet) => octet !== 0)));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 const asField = (octets: Buffer) => {
   const bits = octets.length * 8 - (Math.clz32(octets[0]!) - 24);
   return Buffer.concat([Buffer.from([bits >> 8, bits & 0xff]), octets]);
@@ -151,6 +171,16 @@ describe("C1: ECDSA that openpgp.js verifies in JavaScript", () => {
     const { outcome, wholeMs } = await watched(readPgpCertificate(key, NOW));
     expect(outcome).toMatch(/^no User ID/);
     expect(wholeMs).toBeLessThan(3_000);
+  });
+
+  test("one that only the second chance in JavaScript would accept counts nowhere: OpenSSL was asked first", async () => {
+    const { body, privateKey } = ecdsaKey("prime256v1", "2a8648ce3d030107", 256);
+    // as programs of 2018 signed: the digest, which is longer than the curve, without the zero octet that it begins with
+    const sign = (content: Buffer) =>
+      rawEcdsaIntegers(createHash("sha512").update(content).digest().subarray(1), privateKey).map(asField);
+    const key = certified(body, ANN, { count: 1, digest: 10, sign, isWanted: (digest) => digest[0] === 0 });
+    expect((await watched(readPgpCertificate(key, NOW))).outcome).toMatch(/^no User ID/);
+    expect(Buffer.compare(await verifiedKey(key), writePacket(6, body))).toBe(0);
   });
 
   test("over a digest that WebCrypto does not know the key is refused", async () => {
