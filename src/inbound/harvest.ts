@@ -47,6 +47,8 @@ const MAX_TRIES = 3;
 const MAX_COPIES = 20;
 /** The mail does not wait longer for what it could teach. */
 const BUDGET_MS = 2_000;
+/** When Jira has not answered by then the key is deferred, with time enough to write it down; promoteKnown asks again. */
+const ASK_UNTIL_MS = 1_500;
 
 /** Never rejects, and ends within two seconds but for one turn of work. Gives the notices that it causes. */
 export async function harvest(leased: Leased, parts: HarvestParts): Promise<readonly Notice[]> {
@@ -58,7 +60,7 @@ export async function harvest(leased: Leased, parts: HarvestParts): Promise<read
       return [];
     }
     const late = parts.sleep(BUDGET_MS, over.signal).then(() => undefined);
-    const notices = await Promise.race([learn(leased, parts, over.signal), late]);
+    const notices = await Promise.race([learn(leased, askingInTime(parts, over.signal), over.signal), late]);
     if (notices === undefined) observe.happened("ignored", { reason: "took-too-long" }, leased.id);
     tries.done(leased.id);
     return notices ?? [];
@@ -68,6 +70,12 @@ export async function harvest(leased: Leased, parts: HarvestParts): Promise<read
   } finally {
     over.abort("over");
   }
+}
+
+/** Whoever Jira is too slow to know counts as unknown. */
+function askingInTime(parts: HarvestParts, signal: AbortSignal): HarvestParts {
+  const tooLate = parts.sleep(ASK_UNTIL_MS, signal).then(() => false);
+  return { ...parts, isKnown: (mailbox, stopped) => Promise.race([parts.isKnown(mailbox, stopped), tooLate]) };
 }
 
 /** Rejects when `signal` fires, and then tells nothing: it has been told already. */

@@ -15,7 +15,6 @@ import {
   textEntity,
   THUNDERBIRD,
 } from "../smime/signed-mail.ts";
-import { startJiraMock } from "../users/jira-mock.ts";
 import { expectArrived, field, protection, readPgp, readSmime } from "./arrived.ts";
 import { authenticated, deliver, harvested, inboundStage } from "./inbound-stage.ts";
 import { issueMail, sendMail } from "./jira.ts";
@@ -366,31 +365,6 @@ function freshHome() {
   if (made.status !== 0) throw new Error(made.stderr);
   return home;
 }
-
-describe("with Jira's REST interface", () => {
-  test("a person whom Jira knows is learned at once; nobody else, and nobody while Jira is down", async () => {
-    const user = (name: string) => ({
-      ...{ key: `KEY-${name}`, name, displayName: name, emailAddress: `${name}@example.com` },
-      ...{ active: true, roles: ["jira-software"] },
-    });
-    const jira = await startJiraMock(
-      { token: "token", self: user("relay") },
-      { users: [user("relay"), user("alice")] },
-    );
-    onTestFinished(() => jira.close());
-    const { relay } = await inboundStage(
-      { yaml: `users: { jira: { url: "${jira.url}", tokenFile: token } }`, forward: false },
-      { token: "token\n" },
-    );
-    await deliver(relay, fromAlice());
-    await harvested(relay, "learned", ALICE);
-    await deliver(relay, by("carol", "carol@example.com"));
-    await harvested(relay, "deferred", "carol@example.com");
-    jira.state.instead = () => ({ status: 500, body: "" });
-    await deliver(relay, by("dave", "dave@example.com"));
-    await harvested(relay, "deferred", "dave@example.com");
-  });
-});
 
 describe("hostile mail", () => {
   const answersWhile = async (relay: Relay, act: () => Promise<unknown>) => {

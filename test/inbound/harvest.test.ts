@@ -115,16 +115,28 @@ describe("H1: what is not done within two seconds", () => {
 
   test("is neither kept nor told when it is done later", async () => {
     const late = lateAnswer();
-    const { parts, happened } = stage({ isKnown: late.ask as HarvestParts["isKnown"], sleep: late.sleep });
+    const policy = { minRsaBits: 2048, ready: late.ask as () => Promise<void> };
+    const { parts, happened } = stage({ policy, sleep: late.sleep });
     expect(await harvest(leased(signed()), parts)).toEqual([]);
     expect(happened).toEqual(["seen", "ignored took-too-long"]);
-    late.resolve(true);
+    late.resolve(undefined);
     await settled();
     expect(happened).toEqual(["seen", "ignored took-too-long"]);
     // the same in time
     const inTime = stage();
     await harvest(leased(signed()), inTime.parts);
     expect(inTime.happened).toContain("kept");
+  });
+
+  test("is not Jira's answer: a key that it is too slow to know waits for its user", async () => {
+    const late = lateAnswer();
+    const sleep = (delayMs: number) => (delayMs < 2_000 ? late.sleep() : new Promise<never>(() => undefined));
+    const { parts, happened } = stage({ isKnown: late.ask as HarvestParts["isKnown"], sleep });
+    await harvest(leased(signed()), parts);
+    expect(happened).toEqual(["seen", "kept", "deferred signature only, as inbound.evidence says"]);
+    late.resolve(true);
+    await settled();
+    expect(happened).toHaveLength(3);
   });
 
   test("is not begun any more: no copy of a key is looked into", async () => {
