@@ -75,11 +75,20 @@ export async function explain(
             },
           ],
     trail: [...trail, ...rest.flatMap((answer) => answer.trail)].map(({ fault, candidates, ...entry }) => ({
-      ...entry,
+      ...shown(entry),
       candidates: candidates.map((one) => ({ ...one, reason: one.reason ?? null, notAfter: isoTime(one.notAfter) })),
       ...(fault === undefined ? {} : { fault: withCauses(fault) }),
     })),
     waiting,
+  };
+}
+
+/** What is of use to the log alone is not printed. */
+function shown({ kind, source, answer, ms, cached, setAside, why }: Omit<TrailEntry, "fault" | "candidates">) {
+  return {
+    ...{ kind, source, answer, ms, cached },
+    ...(setAside === undefined ? {} : { setAside }),
+    ...(why === undefined ? {} : { why }),
   };
 }
 

@@ -107,6 +107,7 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
 
   const under = (isFit: FitnessTest): CachedSource<K> => ({
     name: source.name,
+    ...(source.hasManyServers === true ? { hasManyServers: true } : {}),
     ...(source.withholds === undefined ? {} : { withholds: (mailbox) => source.withholds?.(mailbox) }),
     probe: (signal) => source.probe(signal),
     async find(mailbox) {

@@ -32,6 +32,8 @@ export type TrailEntry = {
   /** The source answered well; only what it has for this mailbox cannot be used. */
   readonly isOnlyHere?: boolean;
   readonly why?: string;
+  /** The failure is that of one of many servers, and says nothing of the others. */
+  readonly hasManyServers?: boolean;
 };
 
 /** `known` are all keys seen that name this mailbox, fit or not: by them mail that came encrypted is recognised. */
@@ -102,6 +104,7 @@ export function createChain<K extends RecipientKey>(
           ...(said.setAside === undefined ? {} : { setAside: said.setAside }),
           ...(fault === undefined ? {} : { fault }),
           ...(said.kind === "failed" && said.isOnlyHere === true ? { isOnlyHere: true } : {}),
+          ...(source.hasManyServers === true ? { hasManyServers: true } : {}),
         });
         known.push(...(judged.known as K[]));
         if (fault !== undefined) answer = failed(new SourceFailure(source.name, fault));

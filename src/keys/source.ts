@@ -19,6 +19,10 @@ export type Answer<K extends RecipientKey> = Lookup<readonly K[]> & {
 export type KeySource<K extends RecipientKey> = {
   /** As in logs, `explain` and metrics: upload, incoming, keystore, directory:NAME, ldap, keyserver, wkd. */
   readonly name: string;
+  /** Nobody outside hears of the address but Jira itself. */
+  readonly isKeptHere?: boolean;
+  /** Each domain has a server of its own (WKD): a failure of one says nothing of the others. */
+  readonly hasManyServers?: boolean;
   /** Why this mailbox must not be asked for here, naming the setting; undefined when it may. */
   withholds?(mailbox: Mailbox): string | undefined;
   /** Candidates for this mailbox, fit or not; the chain judges them. Never throws. */

@@ -1,6 +1,6 @@
 // Decide: asks the chains what the treatment table wants to know about one recipient, and nothing more.
 import type { ChainAnswer, KeyChain } from "../keys/chain.ts";
-import type { KeyKind, KeyOrigin, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
+import type { KeyKind, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
 import { isAmong, withoutTag, type Mailbox } from "../mail/address.ts";
 import { isForReader } from "./already-encrypted.ts";
 import type { MailFacts } from "./mail-facts.ts";
@@ -27,8 +27,6 @@ export type Decision = {
 /** What matters of a message; `explain` asks without one. */
 export type DecisionFacts = Pick<MailFacts, "projects" | "isRecoveryMail"> & { readonly isPass?: boolean };
 
-/** Sources that tell nobody of the address but Jira itself. */
-const KEPT_HERE: ReadonlySet<string> = new Set<KeyOrigin | "keystore">(["upload", "incoming", "autocrypt", "keystore"]);
 const KEPT_HERE_DEADLINE_MS = 8_000;
 
 /** The treatment of one recipient. Never throws for a look-up: that is a treatment of its own, `later`. */
@@ -118,7 +116,7 @@ async function keysKeptHere(chain: KeyChain<RecipientKey>, mailbox: Mailbox, sig
     if (over.aborted) resolve(undefined);
   });
   const asked = chain.sources
-    .filter(({ name }) => KEPT_HERE.has(name))
+    .filter(({ isKeptHere }) => isKeptHere === true)
     .map(async (source) => {
       const answer = await Promise.race([source.find(mailbox, over), isOver]);
       return answer?.kind === "found" ? answer.value : [];

@@ -1,6 +1,9 @@
 // What prepare finds out and decides, as log events and metrics.
 import { LRUCache } from "lru-cache";
+import { SourceAtRest } from "../keys/cached-source.ts";
+import type { TrailEntry } from "../keys/chain.ts";
 import { withCauses, type Log } from "../log.ts";
+import type { Mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import { GuardStop } from "./guard.ts";
 import type { PrepareObserver } from "./prepare.ts";
@@ -11,26 +14,34 @@ import type { Treatment } from "./treatment.ts";
 const TOLD_ADDRESSES = 10_000;
 
 /**
- * Why a source failed is told by `health`, once; the lines of each mail only name the source. What is one address's alone is told in
- * such a line, once for that address.
+ * Why a source failed is told by `health`, once; the lines of each mail only name the source. What is one address's alone, or its
+ * domain's own server's, is told in such a line, once for that address until it gets another answer.
  */
 export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
   const told = new LRUCache<string, string>({ max: TOLD_ADDRESSES });
-  const news = (about: string, cause: Error) => {
-    const fault = withCauses(cause);
+  /** What is wrong with one address, if it was not told of it before. */
+  const news = (recipient: Mailbox, { source, kind, fault: cause, isOnlyHere, hasManyServers }: TrailEntry) => {
+    const about = `${source} ${kind} ${recipient.key}`;
+    if (cause === undefined) {
+      told.delete(about);
+      return undefined;
+    }
+    if (isOnlyHere !== true && hasManyServers !== true) return undefined;
+    // a server that rests was not asked: what it last said still holds
+    const fault = withCauses(cause instanceof SourceAtRest && cause.cause instanceof Error ? cause.cause : cause);
     if (told.get(about) === fault) return undefined;
     told.set(about, fault);
     return fault;
   };
   const lookedUp: PrepareObserver["lookedUp"] = (queueId, recipient, trail) => {
     health.saw(trail);
-    for (const { source, kind, answer, ms, cached, candidates, setAside = [], fault: cause, isOnlyHere } of trail) {
+    for (const entry of trail) {
+      const { source, kind, answer, ms, cached, candidates, setAside = [] } = entry;
       if (answer === "skipped") continue;
       metrics.lookups.labels(source, answer).inc();
       metrics.lookupDuration.labels(source).observe(ms / 1000);
       const fingerprint = candidates.find((candidate) => candidate.fit)?.fingerprint;
-      const isItsOwn = isOnlyHere === true && cause !== undefined;
-      const fault = isItsOwn ? news(`${source} ${kind} ${recipient.key}`, cause) : undefined;
+      const fault = news(recipient, entry);
       log.event(`lookup.${answer}`, { queueId, recipient, source, kind, fingerprint, ms, cached, fault });
       for (const { fit, reason, detail, place, fingerprint: unfit } of candidates) {
         if (!fit) log.event("key.unfit", { queueId, recipient, source, place, fingerprint: unfit, reason, detail });

@@ -16,9 +16,6 @@ export type SourceHealth = {
   keepOnly(names: readonly string[]): void;
 };
 
-/** Each domain's directory is a server of its own: one that is broken says nothing of the others. */
-const MANY_SERVERS: ReadonlySet<string> = new Set(["wkd"]);
-
 export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
   const states = new Map<string, SourceState>();
   const failedNow = (name: string, { source, kind, fault }: TrailEntry) => {
@@ -33,8 +30,8 @@ export function createSourceHealth(log: Log, metrics: Metrics): SourceHealth {
   return {
     saw(trail) {
       for (const entry of trail) {
-        const { kind, source, answer, cached, isOnlyHere = false } = entry;
-        if (MANY_SERVERS.has(source)) continue;
+        const { kind, source, answer, cached, isOnlyHere = false, hasManyServers = false } = entry;
+        if (hasManyServers) continue;
         const name = sourceName(source, kind);
         // one person's broken entry says that the source answers
         if (answer === "failed" && !isOnlyHere) failedNow(name, entry);

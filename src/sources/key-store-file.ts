@@ -142,6 +142,7 @@ export function keyStoreFile<K extends RecipientKey>(
 
   return {
     name: "keystore",
+    isKeptHere: true,
     refresh,
     get fault() {
       return fault;

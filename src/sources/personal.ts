@@ -49,6 +49,7 @@ function personalSource<K extends RecipientKey>(
 ): KeySource<K> {
   return {
     name: origin,
+    isKeptHere: true,
     async find(mailbox, signal): Promise<Answer<K>> {
       try {
         const own = await keys.find(mailbox, kind, origin);

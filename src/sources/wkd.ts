@@ -38,6 +38,7 @@ export function webKeyDirectory({ get, onlyDomains, disclosed, now }: WkdSetting
 
   return {
     name: "wkd",
+    hasManyServers: true,
     withholds,
     async find(mailbox, signal) {
       if (withholds(mailbox) !== undefined) return absent;

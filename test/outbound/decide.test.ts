@@ -31,6 +31,7 @@ function stage(keys: Readonly<Record<"keystore" | "ldap", Readonly<Record<string
   const asked: string[] = [];
   const source = (name: "keystore" | "ldap"): KeySource<SmimeKey> => ({
     name,
+    isKeptHere: name === "keystore",
     find: ({ address }): Promise<Answer<SmimeKey>> => {
       asked.push(`${name} ${address}`);
       const key = keys[name][address];

@@ -26,6 +26,8 @@ const entry = (more: Partial<TrailEntry>): TrailEntry => ({
   ...more,
 });
 const down = (fault: Error, source = "ldap") => [entry({ source, answer: "failed", fault })];
+const wkd = (more: Partial<TrailEntry>) => entry({ kind: "pgp", source: "wkd", hasManyServers: true, ...more });
+const broken = () => new Error("bad.example answered 500");
 const refused = () => new Error("ldap: connection refused", { cause: new Error("ECONNREFUSED") });
 
 test("the cause of a failure is told once, however many mails meet it, and again when it is another", async () => {
@@ -81,11 +83,24 @@ test("a source that was skipped is neither up nor down; one name in both chains 
 
 test("the directories of many domains are no source that is down because of one of them", async () => {
   const { told, health, up } = stage();
-  for (let mail = 0; mail < 10; mail++) {
-    health.saw([entry({ kind: "pgp", source: "wkd" })]);
-    health.saw([entry({ kind: "pgp", source: "wkd", answer: "failed", fault: new Error("bad.example answered 500") })]);
-  }
+  for (let mail = 0; mail < 10; mail++) health.saw([wkd({}), wkd({ answer: "failed", fault: broken() })]);
   expect([told, health.states(), await up()]).toEqual([[], {}, []]);
+});
+
+test("why the directory of a domain failed is told once for each address of it, also while it rests, and again afterwards", () => {
+  const { told, health, log, metrics } = stage();
+  const observer = prepareLog(log, metrics, health);
+  const [ann, bob] = ["ann@bad.example", "bob@bad.example"].map((address) => mailbox(address));
+  const saw = (fault: Error, to = ann!) => observer.lookedUp("1", to, [wkd({ answer: "failed", fault })]);
+  const atRest = () => new SourceAtRest("not asked again yet", { cause: broken() });
+  for (const fault of [broken(), broken(), atRest(), broken()]) saw(fault);
+  saw(atRest(), bob);
+  const cause = "lookup.failed wkd bad.example answered 500";
+  const again = "lookup.failed wkd";
+  expect(told.splice(0)).toEqual([cause, again, again, again, cause]);
+  observer.lookedUp("1", ann!, [wkd({})]);
+  saw(broken());
+  expect(told).toEqual(["lookup.absent wkd", cause]);
 });
 
 test("a key store that is broken is not shown as up by the other one of the same name", async () => {
