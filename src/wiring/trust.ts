@@ -92,7 +92,8 @@ export function buildPeople(
   });
 }
 
-function certificatesIn(file: string, setting: string): readonly Certificate[] {
+/** The authorities in a file of this setting. Throws a sentence when one of them, or the file, cannot be read. */
+export function certificatesIn(file: string, setting: string): readonly Certificate[] {
   const contents = readCertificateStore(readFileSync(file));
   const fault = contents.kind === "unreadable" ? contents.reason : contents.faults[0]?.reason;
   if (contents.kind === "unreadable" || fault !== undefined)

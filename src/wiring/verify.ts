@@ -1,7 +1,8 @@
 // The wiring of Verify Settings: which parts there are to be used.
-import { judgePemFile } from "../admin/pem-files.ts";
+import { judgeCertificates, pemCertificates } from "../admin/pem-files.ts";
 import type { VerifiablePart } from "../admin/verify.ts";
 import type { OpenKeys } from "./keys.ts";
+import { certificatesIn } from "./trust.ts";
 import { nextHopSettings, upstreamSettings } from "./upstream.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
@@ -22,8 +23,8 @@ export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock
       use: async () => ({ ok: true, detail: await store.checkWritable().then(() => "can be written") }),
     },
     { part: "secretKeyFile", use: async () => ({ ok: true, detail: await store.checkKey() }) },
-    ...pemFiles(settings).map(([part, file]): VerifiablePart => {
-      return { part, use: async () => Promise.resolve(judgePemFile(file, clock.now())) };
+    ...certificateFiles(settings).map(([part, file, read]): VerifiablePart => {
+      return { part, use: async () => Promise.resolve(judgeCertificates(file, read(file, part), clock.now())) };
     }),
     ...sourcesOf(chains.smime),
     ...(lists === undefined || anchors.length === 0
@@ -60,20 +61,24 @@ function sourcesOf({ kind, sources }: KeyChain<RecipientKey>): VerifiablePart[] 
   }));
 }
 
-/** Each PEM file with certificates, by its setting. */
-function pemFiles({ outbound, inbound, upstream, smime, pgp }: Settings): (readonly [setting: string, file: string])[] {
-  const files: (readonly [string, string | null])[] = [
+/** Each file with certificates, by its setting, with what reads it for mail too. */
+function certificateFiles({ outbound, inbound, upstream, smime, pgp }: Settings) {
+  const files: (readonly [setting: string, file: string | null, read?: typeof certificatesIn])[] = [
     ["outbound.tls.cert", outbound.tls.mode === "off" ? null : outbound.tls.cert],
     ["inbound.tls.cert", inbound === null || inbound.tls.mode === "off" ? null : inbound.tls.cert],
     ["inbound.forward.ca", inbound === null || inbound.forward === "none" ? null : inbound.forward.ca],
     ...smime.userDirectories.map(({ ca }, index) => [`smime.userDirectories[${index}].ca`, ca] as const),
     ["smime.ldap.ca", smime.ldap?.ca ?? null],
-    ...smime.trust.anchors.map((file, index) => [`smime.trust.anchors[${index}]`, file] as const),
-    ...smime.trust.intermediates.map((file, index) => [`smime.trust.intermediates[${index}]`, file] as const),
+    ...smime.trust.anchors.map((file, index) => [`smime.trust.anchors[${index}]`, file, certificatesIn] as const),
+    ...smime.trust.intermediates.map(
+      (file, index) => [`smime.trust.intermediates[${index}]`, file, certificatesIn] as const,
+    ),
     ["pgp.keyServer.ca", pgp.keyServer?.ca ?? null],
     ["upstream.ca", upstream.ca],
   ];
-  return files.flatMap(([setting, file]) => (file === null ? [] : [[setting, file] as const]));
+  return files.flatMap(([setting, file, read = pemCertificates]) =>
+    file === null ? [] : [[setting, file, read] as const],
+  );
 }
 
 async function useLists(lists: RevocationLists, signal: AbortSignal, clock: Clock): Promise<Probe> {

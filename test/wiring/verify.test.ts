@@ -7,7 +7,8 @@ import { systemClock } from "../../src/clock.ts";
 import type { Settings } from "../../src/config/schema.ts";
 import { verifiableParts } from "../../src/wiring/verify.ts";
 import type { OpenKeys } from "../../src/wiring/keys.ts";
-import { configurationOf } from "../config/reading.ts";
+import { fixtureBytes } from "../fixtures.ts";
+import { configurationOf, SMALLEST } from "../config/reading.ts";
 import { manualClock } from "../manual-clock.ts";
 import { makeAuthority, startUpstream } from "../upstream.ts";
 
@@ -63,6 +64,19 @@ test("every PEM file of incoming mail has its line", async () => {
     ["inbound.tls.cert", true],
     ["inbound.forward.ca", true],
   ]);
+});
+
+test("an anchor is judged by what reads it for mail: a chain in one block is as good as single certificates", async () => {
+  const chain = fixtureBytes("smime/bundles/all.p7b").toString("base64");
+  const yaml = `${SMALLEST}smime: { trust: { anchors: [chain.pem, broken.pem] } }`;
+  const block = (text: string) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
+  const { settings } = configurationOf(yaml, {}, { "chain.pem": block(chain), "broken.pem": block("AAAA") });
+  const files = verifiableParts(settings, keys, systemClock).filter(({ part }) => part.startsWith("smime.trust"));
+  const [good, bad] = await verify(files, systemClock);
+  expect(good).toMatchObject({ part: "smime.trust.anchors[0]", ok: false });
+  // some of these people's certificates are expired on purpose
+  expect(good?.detail).toMatch(/chain\.pem: \d+ of \d\d certificates cannot be used now; .* is valid from/);
+  expect(bad?.detail).toMatch(/broken\.pem cannot be used: .*; see smime\.trust\.anchors\[1\]/);
 });
 
 test("an upstream that is silent ends verify after 25 s, names the setting, and is left", async () => {
