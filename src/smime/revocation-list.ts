@@ -1,5 +1,4 @@
 // Revocation list: one CRL, read once: whose it is, how long it holds, which serial numbers it revokes (RFC 5280 5).
-import { constants, verify, type KeyObject } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { readExtension } from "./certificate-extensions.ts";
 import { readTime, type Certificate } from "./certificate.ts";
@@ -9,6 +8,7 @@ import { readDistinguishedName } from "./distinguished-name.ts";
 import { comparableName } from "./name-constraints.ts";
 import { pemBlocks } from "./pem.ts";
 import { readSignatureDigest } from "./signature-digest.ts";
+import { isSignature, readSignatureScheme, type SignatureDigest, type SignatureScheme } from "./signature-scheme.ts";
 
 /** A full list of one CA's revoked certificates. It keeps the octets that it was read from. Times: ms since 1970. */
 export type RevocationList = {
@@ -31,13 +31,6 @@ export type RevocationListHead = Omit<RevocationList, "revoked">;
 
 type OpenedList = { readonly head: RevocationListHead; readonly entries: Element | undefined };
 
-type SignatureScheme = {
-  readonly keyTypes: readonly string[];
-  /** Undefined: the algorithm brings its own digest. */
-  readonly digest: string | undefined;
-  readonly pss?: { readonly padding: number; readonly saltLength: number };
-};
-
 const WHAT = "revocation list";
 const BROKEN_ENTRY = "an entry of it is malformed";
 const ISSUING_DISTRIBUTION_POINT = "2.5.29.28";
@@ -51,15 +44,8 @@ const REFUSALS: ReadonlyMap<string, string> = new Map([
   [CERTIFICATE_ISSUER, "speaks for other issuers (indirect)"],
 ]);
 
-const RSASSA_PSS = "1.2.840.113549.1.1.10";
-const MGF1 = "1.2.840.113549.1.1.8";
-const PKCS1: readonly string[] = ["11", "12", "13", "14"].map((arc) => `1.2.840.113549.1.1.${arc}`);
-const ECDSA: readonly string[] = ["1", "2", "3", "4"].map((arc) => `1.2.840.10045.4.3.${arc}`);
-const EDDSA: ReadonlyMap<string, string> = new Map([
-  ["1.3.101.112", "ed25519"],
-  ["1.3.101.113", "ed448"],
-]);
-const STRONG_DIGESTS: ReadonlySet<string> = new Set(["sha224", "sha256", "sha384", "sha512"]);
+/** Lists are signed by CAs, of which some are older than what mails may be signed with. */
+const STRONG_DIGESTS: readonly SignatureDigest[] = ["sha224", "sha256", "sha384", "sha512", "shake256"];
 
 /** So many entries are read before other work has its turn: some 40 ms. */
 const ENTRIES_AT_ONCE = 20_000;
@@ -172,31 +158,12 @@ function readExtensions(extensions: Element): void {
 }
 
 function readScheme(algorithm: Element): SignatureScheme {
-  const sequence = new DerSequence(algorithm, "signature algorithm");
-  const oid = oidOf(sequence.take(TAG.oid));
-  const own = EDDSA.get(oid);
-  if (own !== undefined) return { keyTypes: [own], digest: undefined };
-  const digest = readSignatureDigest(algorithm);
-  const isKnown = oid === RSASSA_PSS || PKCS1.includes(oid) || ECDSA.includes(oid);
-  if (digest === "unknown" || (STRONG_DIGESTS.has(digest) && !isKnown))
-    throw new Malformed(`it is signed with an algorithm that is not known (${oid})`);
-  if (!STRONG_DIGESTS.has(digest)) throw new Malformed(`it is signed with the weak digest ${digest}`);
-  if (oid === RSASSA_PSS) return { keyTypes: ["rsa", "rsa-pss"], digest, pss: readPss(sequence.take(TAG.sequence)) };
-  return { keyTypes: [ECDSA.includes(oid) ? "ec" : "rsa"], digest };
-}
-
-/** RSASSA-PSS-params (RFC 4055 3.1), whose two digests must be the same. */
-function readPss(parameters: Element): { padding: number; saltLength: number } {
-  const sequence = new DerSequence(parameters, "RSASSA-PSS parameters");
-  const hash = new DerSequence(sequence.take(0xa0), "RSASSA-PSS digest").take(TAG.sequence);
-  const mask = new DerSequence(new DerSequence(sequence.take(0xa1), "RSASSA-PSS mask").take(TAG.sequence), "mask");
-  if (oidOf(mask.take(TAG.oid)) !== MGF1) throw new Malformed("its RSASSA-PSS mask is not known");
-  const maskHash = new DerSequence(mask.take(TAG.sequence), "RSASSA-PSS digest").take(TAG.oid);
-  if (oidOf(maskHash) !== oidOf(new DerSequence(hash, "RSASSA-PSS digest").take(TAG.oid)))
-    throw new Malformed("its RSASSA-PSS mask has another digest");
-  const salt = sequence.takeIf(0xa2);
-  const octets = salt && contentOf(new DerSequence(salt, "RSASSA-PSS salt").take(TAG.integer));
-  return { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: octets === undefined ? 20 : (octets.at(-1) ?? 0) };
+  const name = readSignatureDigest(algorithm);
+  const digest = STRONG_DIGESTS.find((one) => one === name);
+  if (digest !== undefined) return readSignatureScheme(algorithm, digest);
+  if (name !== "unknown") throw new Malformed(`it is signed with the weak digest ${name}`);
+  const oid = oidOf(new DerSequence(algorithm, "signature algorithm").take(TAG.oid));
+  throw new Malformed(`it is signed with an algorithm that is not known (${oid})`);
 }
 
 /** A serial number, INTEGER content octets, as text to compare. */
@@ -225,15 +192,7 @@ export function revokedSince(list: RevocationList, certificate: Certificate): nu
 export function isListOf(list: RevocationListHead, issuer: Certificate): boolean {
   if (issuer.keyUsage?.has("cRLSign") === false) return false;
   const key = issuerKey(issuer);
-  return key !== undefined && comparableName(issuer.subjectDer) === list.issuerName && isSignedWith(list, key);
-}
-
-function isSignedWith({ scheme, signed, signature }: RevocationListHead, key: KeyObject): boolean {
-  if (!scheme.keyTypes.includes(key.asymmetricKeyType ?? "")) return false;
-  try {
-    return verify(scheme.digest, signed, { key, ...scheme.pss }, signature);
-  } catch {
-    // a key whose own parameters forbid this signature
-    return false;
-  }
+  if (key === undefined || comparableName(issuer.subjectDer) !== list.issuerName) return false;
+  const { scheme, signed, signature } = list;
+  return scheme.keyTypes.includes(key.asymmetricKeyType ?? "") && isSignature(scheme, signed, key, signature);
 }

@@ -1,13 +1,15 @@
-// Signature schemes of CMS: which algorithm with which digest and key counts as a signature, and whether it holds (RFC 5652 5.4).
+// Signature schemes: which algorithm with which digest and key counts as a signature, and whether it holds (RFC 5652 5.4, RFC 5280 5).
 import { constants, verify, type KeyObject } from "node:crypto";
 import { contentOf, DerSequence, Malformed, oidOf, TAG, type Element } from "./der.ts";
 
 export type StrongDigest = "sha256" | "sha384" | "sha512";
+/** What a caller may let sign besides: RSA and ECDSA over SHA-224, and Ed448, whose own digest is SHAKE256. */
+export type SignatureDigest = StrongDigest | "sha224" | "shake256";
 
 export type SignatureScheme = {
   readonly keyTypes: readonly string[];
   /** Undefined: the algorithm brings its own digest. */
-  readonly digest: StrongDigest | undefined;
+  readonly digest: Exclude<SignatureDigest, "shake256"> | undefined;
   readonly pss?: { readonly padding: number; readonly saltLength: number };
 };
 
@@ -16,7 +18,7 @@ const DIGESTS: ReadonlyMap<string, StrongDigest> = new Map([
   ["2.16.840.1.101.3.4.2.2", "sha384"],
   ["2.16.840.1.101.3.4.2.3", "sha512"],
 ]);
-/** Only to say what is wrong. */
+/** None of them counts in a mail. */
 const WEAK_DIGESTS: ReadonlyMap<string, string> = new Map([
   ["1.2.840.113549.2.5", "md5"],
   ["1.3.14.3.2.26", "sha1"],
@@ -26,16 +28,22 @@ const WEAK_DIGESTS: ReadonlyMap<string, string> = new Map([
 const RSA = "1.2.840.113549.1.1.1";
 const RSASSA_PSS = "1.2.840.113549.1.1.10";
 const MGF1 = "1.2.840.113549.1.1.8";
-const ED25519 = "1.3.101.112";
-const PKCS1: ReadonlyMap<string, StrongDigest> = new Map([
+const PKCS1: ReadonlyMap<string, SignatureDigest> = new Map([
+  ["1.2.840.113549.1.1.14", "sha224"],
   ["1.2.840.113549.1.1.11", "sha256"],
   ["1.2.840.113549.1.1.12", "sha384"],
   ["1.2.840.113549.1.1.13", "sha512"],
 ]);
-const ECDSA: ReadonlyMap<string, StrongDigest> = new Map([
+const ECDSA: ReadonlyMap<string, SignatureDigest> = new Map([
+  ["1.2.840.10045.4.3.1", "sha224"],
   ["1.2.840.10045.4.3.2", "sha256"],
   ["1.2.840.10045.4.3.3", "sha384"],
   ["1.2.840.10045.4.3.4", "sha512"],
+]);
+/** With the digest that goes with each (RFC 8419 3.1). */
+const EDDSA: ReadonlyMap<string, { readonly name: string; readonly own: SignatureDigest }> = new Map([
+  ["1.3.101.112", { name: "Ed25519", own: "sha512" }],
+  ["1.3.101.113", { name: "Ed448", own: "shake256" }],
 ]);
 
 const MIN_RSA_BITS = 2048;
@@ -55,18 +63,22 @@ export function readDigest(algorithm: Element): { readonly oid: string; readonly
   throw new Malformed(weak === undefined ? `digest algorithm ${oid} is not known` : `digest ${weak} is weak`);
 }
 
-/** The scheme of a signatureAlgorithm together with the digestAlgorithm beside it. Throws Malformed when they do not agree. */
-export function readSignatureScheme(algorithm: Element, digest: StrongDigest): SignatureScheme {
+/**
+ * The scheme of a signatureAlgorithm together with the digest that the caller lets sign: of the digestAlgorithm beside it, or what
+ * readSignatureDigest says of it. Throws Malformed when they do not agree.
+ */
+export function readSignatureScheme(algorithm: Element, digest: SignatureDigest): SignatureScheme {
   const sequence = new DerSequence(algorithm, "signature algorithm");
   const oid = oidOf(sequence.take(TAG.oid));
+  const eddsa = EDDSA.get(oid);
+  if (eddsa !== undefined) {
+    if (digest !== eddsa.own) throw new Malformed(`${eddsa.name} with digest ${digest}`);
+    return { keyTypes: [eddsa.name.toLowerCase()], digest: undefined };
+  }
+  if (digest === "shake256") throw new Malformed(`signature algorithm ${oid} with digest shake256`);
   if (oid === RSA) return { keyTypes: ["rsa"], digest };
   if (oid === RSASSA_PSS)
     return { keyTypes: ["rsa", "rsa-pss"], digest, pss: readPss(sequence.take(TAG.sequence), digest) };
-  if (oid === ED25519) {
-    // RFC 8419 3.1
-    if (digest !== "sha512") throw new Malformed(`Ed25519 with digest ${digest}`);
-    return { keyTypes: ["ed25519"], digest: undefined };
-  }
   const own = PKCS1.get(oid) ?? ECDSA.get(oid);
   if (own === undefined) throw new Malformed(`signature algorithm ${oid} is not known or too weak`);
   if (own !== digest) throw new Malformed(`signature with digest ${own} over attributes with digest ${digest}`);
@@ -74,13 +86,16 @@ export function readSignatureScheme(algorithm: Element, digest: StrongDigest): S
 }
 
 /** RSASSA-PSS-params (RFC 4055 3.1), all of whose digests must be the same (RFC 4056 3). */
-function readPss(parameters: Element, digest: StrongDigest): { padding: number; saltLength: number } {
+function readPss(parameters: Element, digest: SignatureDigest): { padding: number; saltLength: number } {
   const sequence = new DerSequence(parameters, "RSASSA-PSS parameters");
   const hash = new DerSequence(sequence.take(0xa0), "RSASSA-PSS digest").take(TAG.sequence);
   const mask = new DerSequence(new DerSequence(sequence.take(0xa1), "RSASSA-PSS mask").take(TAG.sequence), "mask");
   if (oidOf(mask.take(TAG.oid)) !== MGF1) throw new Malformed("RSASSA-PSS mask is not known");
-  if (readDigest(hash).digest !== digest || readDigest(mask.take(TAG.sequence)).digest !== digest)
-    throw new Malformed("RSASSA-PSS with different digests");
+  const isOther = (identifier: Element) => {
+    const name = oidOf(new DerSequence(identifier, "RSASSA-PSS digest").take(TAG.oid));
+    return (DIGESTS.get(name) ?? WEAK_DIGESTS.get(name)) !== digest;
+  };
+  if (isOther(hash) || isOther(mask.take(TAG.sequence))) throw new Malformed("RSASSA-PSS with different digests");
   const salt = sequence.takeIf(0xa2);
   const saltLength = salt === undefined ? 20 : smallNumber(new DerSequence(salt, "RSASSA-PSS salt").take(TAG.integer));
   const trailer = sequence.takeIf(0xa3);

@@ -13,7 +13,7 @@ import { createTrust, type TrustVerdict } from "../../src/smime/trust.ts";
 const run = promisify(execFile);
 const DAY_SECONDS = 86_400;
 
-export type KeySort = "P-256" | "P-384" | "ed25519" | "rsa" | "rsa-pss";
+export type KeySort = "P-256" | "P-384" | "ed25519" | "ed448" | "rsa" | "rsa-4096" | "rsa-pss";
 
 /**
  * `key` names the key, made when first named; `extensions` are lines of an openssl section, of which the last for an extension
@@ -241,8 +241,12 @@ function pairOf(sort: KeySort) {
   switch (sort) {
     case "ed25519":
       return generateKeyPairSync("ed25519");
+    case "ed448":
+      return generateKeyPairSync("ed448");
     case "rsa":
       return generateKeyPairSync("rsa", { modulusLength: 2048 });
+    case "rsa-4096":
+      return generateKeyPairSync("rsa", { modulusLength: 4096 });
     case "rsa-pss":
       return generateKeyPairSync("rsa-pss", { modulusLength: 2048 });
     case "P-256":
