@@ -1,6 +1,6 @@
 // Route: by which proxy, if any, requests leave, and undici's dispatcher that sends them so.
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { Agent, EnvHttpProxyAgent, ProxyAgent, type Dispatcher } from "undici";
+import { systemAuthorities, systemTrust, trustIn } from "../tls-trust.ts";
 import { publicAddresses, systemLookup, type AddressLookup } from "./public-address.ts";
 
 export type Route =
@@ -48,7 +48,7 @@ export function proxyRoute(proxy: string, env: Readonly<Record<string, string | 
 export function createDispatcher(route: Route, connecting: Connecting): Dispatcher {
   const { ca, publicOnly, deadlineMs, lookup = systemLookup } = connecting;
   const timeout = deadlineMs;
-  const requestTls = { timeout, secureContext: trusted(ca === undefined ? systemAuthorities() : [ca]) };
+  const requestTls = { timeout, secureContext: ca === undefined ? systemTrust() : trustIn([ca]) };
   const common = {
     ...{ connections: CONNECTIONS, pipelining: 1, allowH2: false, maxHeaderSize: MAX_HEADER_BYTES },
     ...{ headersTimeout: deadlineMs, bodyTimeout: deadlineMs, keepAliveTimeout: KEEP_ALIVE_MS },
@@ -56,7 +56,7 @@ export function createDispatcher(route: Route, connecting: Connecting): Dispatch
   };
   if (route.kind === "none") return new Agent(common);
   // a proxy of the house may have a certificate of the house as well as one of the world
-  const proxyTls = { timeout, secureContext: trusted([...systemAuthorities(), ...(ca === undefined ? [] : [ca])]) };
+  const proxyTls = { timeout, secureContext: ca === undefined ? systemTrust() : trustIn([...systemAuthorities(), ca]) };
   const proxied = { ...common, connectTimeout: timeout, requestTls, proxyTls };
   if (route.kind === "fixed") return new ProxyAgent({ ...proxied, uri: route.proxy.href });
   // undici reads the process's own environment for what is undefined here
@@ -73,14 +73,4 @@ function proxyUrl(text: string, where: string): URL {
   if (url === null || !["http:", "https:"].includes(url.protocol))
     throw new Error(`${where} must be the URL of an HTTP proxy such as http://proxy.example.com:3128`);
   return url;
-}
-
-function trusted(authorities: readonly string[]): SecureContext {
-  return createSecureContext({ ca: [...authorities], minVersion: "TLSv1.2" });
-}
-
-// a container image may have no store of its own
-function systemAuthorities(): readonly string[] {
-  const system = getCACertificates("system");
-  return system.length > 0 ? system : getCACertificates("bundled");
 }

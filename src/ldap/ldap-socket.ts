@@ -1,27 +1,24 @@
 // LDAP socket: one connection to the server, under TLS whose certificate was verified unless TLS is off, within a deadline.
-import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { connect as connectTls, type SecureContext } from "node:tls";
 import { ExtendedRequest } from "ldapts";
 import { lateFault, LdapFault, notLdapFault, serverOf, shown, socketFault } from "./ldap-fault.ts";
 import { messageLength, NotLdap, readReply } from "./ldap-reply.ts";
 import type { LdapSettings } from "./ldap-directory.ts";
+import { holdsCertificate, systemTrust, trustIn } from "../tls-trust.ts";
 
 /** RFC 4511 4.14. */
 const START_TLS = "1.3.6.1.4.1.1466.20037";
 const MAX_RESPONSE_BYTES = 65_536;
 
-/** The authorities that certificates must lead to. The system's cost a quarter of a second: once for each server. */
+/** The authorities that certificates must lead to. */
 export function trustOf({ ca }: Pick<LdapSettings, "ca">): SecureContext {
   if (ca !== undefined) {
-    // createSecureContext takes any text for a list of authorities, and then trusts nobody
-    if (!isCertificate(ca)) throw new LdapFault("untrusted", "ca holds no certificate in PEM", { setting: "ca" });
-    return createSecureContext({ ca });
+    if (!holdsCertificate(ca)) throw new LdapFault("untrusted", "ca holds no certificate in PEM", { setting: "ca" });
+    return trustIn([ca]);
   }
-  // a container image may have no store of its own
-  const system = getCACertificates("system");
-  return createSecureContext({ ca: system.length > 0 ? system : getCACertificates("bundled") });
+  return systemTrust();
 }
 
 /**
@@ -92,12 +89,4 @@ async function firstMessage(tcp: Socket, server: string, signal: AbortSignal): P
 
 function tlsOffer(message: string): LdapFault {
   return new LdapFault("unreachable", message, { setting: "tls" });
-}
-
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0;
-  } catch {
-    return false;
-  }
 }

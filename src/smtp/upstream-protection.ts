@@ -1,10 +1,10 @@
 // TLS towards the upstream: what must be trusted, and how well a connection turned out to be protected.
-import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-import { createSecureContext, getCACertificates, type ConnectionOptions, type SecureContext } from "node:tls";
+import { type ConnectionOptions, type SecureContext } from "node:tls";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { shownText } from "./upstream-reply.ts";
 import type { UpstreamSettings } from "./upstream-settings.ts";
+import { holdsCertificate, systemTrust, trustIn } from "../tls-trust.ts";
 
 /** How well the way to the upstream is protected. `why` says what an unverified certificate lacks. */
 export type Protection =
@@ -15,24 +15,13 @@ export type Protection =
 /** Why no session comes about: a sentence for the log, with the setting that mends it. */
 export class Unreachable extends Error {}
 
-/** The authorities that certificates must lead to. The system's cost a quarter of a second: once for each sender. */
+/** The authorities that certificates must lead to. */
 export function trustOf({ ca, section }: Pick<UpstreamSettings, "ca" | "section">): SecureContext {
   if (ca !== undefined) {
-    // createSecureContext takes any text for a list of authorities, and then trusts nobody
-    if (!isCertificate(ca)) throw new Error(`${section}.ca: holds no certificate in PEM`);
-    return createSecureContext({ ca });
+    if (!holdsCertificate(ca)) throw new Error(`${section}.ca: holds no certificate in PEM`);
+    return trustIn([ca]);
   }
-  // a container image may have no store of its own
-  const system = getCACertificates("system");
-  return createSecureContext({ ca: system.length > 0 ? system : getCACertificates("bundled") });
-}
-
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0;
-  } catch {
-    return false;
-  }
+  return systemTrust();
 }
 
 /** How TLS is to be made by these settings. */
