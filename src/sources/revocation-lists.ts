@@ -46,8 +46,9 @@ export type RevocationLists = {
   probe(now: number): Probe;
 };
 
-const MAX_LIST_BYTES = 20 * 1024 * 1024;
-const MAX_LOAD_MS = 60_000;
+/** A list of a large CA, over a slow line. */
+export const MAX_LIST_BYTES = 20 * 1024 * 1024;
+export const MAX_LOAD_MS = 60_000;
 /** Lists of unknown CAs that are kept beside those that followed them. */
 const MAX_KEPT = 10;
 const MAX_SHOWN = 200;

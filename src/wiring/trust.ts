@@ -10,13 +10,16 @@ import type { Log } from "../log.ts";
 import type { Certificate } from "../smime/certificate.ts";
 import { readCertificateStore } from "../smime/certificate-store.ts";
 import { createTrust } from "../smime/trust.ts";
-import { revocationLists, type RevocationLists, type RevocationObserver } from "../sources/revocation-lists.ts";
+import {
+  MAX_LIST_BYTES,
+  MAX_LOAD_MS,
+  revocationLists,
+  type RevocationLists,
+  type RevocationObserver,
+} from "../sources/revocation-lists.ts";
 import type { UserDirectory } from "../users/directory.ts";
 import { jiraUsers } from "../users/jira.ts";
 
-/** A list of a large CA, over a slow line. */
-const MAX_LIST_BYTES = 20 * 1024 * 1024;
-const LIST_DEADLINE_MS = 60_000;
 /** So long a look-up waits for lists that were not tried yet. */
 const LISTS_READY_MS = 3_000;
 
@@ -24,7 +27,6 @@ export type TrustSet = {
   readonly fitness: FitnessPolicy;
   /** The same with a certification path, whether or not smime.trust.check asks for one of every certificate. */
   readonly withPath: FitnessPolicy;
-  readonly anchors: readonly Certificate[];
   /** Undefined when no list is configured. */
   readonly lists: RevocationLists | undefined;
 };
@@ -44,7 +46,7 @@ export function buildTrust({ smime }: Settings, shelf: SourceShelf, { log, clock
             proxy: "env",
             env: proxyEnvironment(),
             maxBytes: MAX_LIST_BYTES,
-            deadlineMs: LIST_DEADLINE_MS,
+            deadlineMs: MAX_LOAD_MS,
           });
           const part = revocationLists({ places: crls, get, observe: listLog(log), now, issuers: authorities });
           return { part, close: () => get.close() };
@@ -52,15 +54,15 @@ export function buildTrust({ smime }: Settings, shelf: SourceShelf, { log, clock
   const trust = createTrust({
     anchors,
     intermediates: further,
-    lists: () => lists?.current() ?? [],
-    onMissingList: lists === undefined ? "accept" : onMissingCrl,
+    lists: lists?.current,
+    onMissingList: onMissingCrl,
   });
   const withPath: FitnessPolicy = {
     minRsaBits,
     path: trust.judge,
     ready: (signal) => readyInTime(lists, clock, signal),
   };
-  return { fitness: check ? withPath : { minRsaBits }, withPath, anchors, lists };
+  return { fitness: check ? withPath : { minRsaBits }, withPath, lists };
 }
 
 /**

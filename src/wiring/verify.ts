@@ -15,7 +15,7 @@ import { createSender, type UpstreamSettings } from "../smtp/sender.ts";
 /** Every part of these settings, in the order of a mail's way. */
 export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock): VerifiablePart[] {
   const { store, chains, people, trust } = keys;
-  const { anchors, lists } = trust;
+  const { lists } = trust;
   const nextHop = nextHopSettings(settings);
   return [
     {
@@ -27,7 +27,7 @@ export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock
       return { part, use: async () => Promise.resolve(judgeCertificates(file, read(file, part), clock.now())) };
     }),
     ...sourcesOf(chains.smime),
-    ...(lists === undefined || anchors.length === 0
+    ...(lists === undefined
       ? []
       : [{ part: "smime.trust.crls", use: (signal: AbortSignal) => useLists(lists, signal, clock) }]),
     ...sourcesOf(chains.pgp),

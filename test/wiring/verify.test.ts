@@ -13,7 +13,7 @@ import { manualClock } from "../manual-clock.ts";
 import { makeAuthority, startUpstream } from "../upstream.ts";
 
 const none = { kind: "smime", sources: [] };
-const keys = { chains: { smime: none, pgp: none }, trust: { anchors: [], lists: undefined } } as unknown as OpenKeys;
+const keys = { chains: { smime: none, pgp: none }, trust: { lists: undefined } } as unknown as OpenKeys;
 
 const forwardTo = (port: number, tls: string) =>
   configurationOf(
