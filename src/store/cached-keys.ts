@@ -13,6 +13,11 @@ export type SqlKeyCache = KeyCache & {
   prune(now: number): Promise<void>;
 };
 
+/** The count of expiries, always; the rest is null when no answer is kept. */
+type ReadRow = { readonly epoch: number } & { readonly [K in "asked_at" | "until"]: number | null } & {
+  readonly keys: Uint8Array | null;
+};
+
 export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlKeyCache {
   // nothing that was asked for before an expiry, whoever makes it in between
   const writeOne = sqlite.prepare(
@@ -24,26 +29,20 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
   const deleteFirst = sqlite.prepare(
     "DELETE FROM cached_keys WHERE rowid IN (SELECT rowid FROM cached_keys ORDER BY until LIMIT ?)",
   );
-  const epochOf = async (source: string): Promise<number> => {
-    const query = sql.selectFrom("cache_epochs").select("epoch").where("source", "=", source);
-    return (await query.executeTakeFirst())?.epoch ?? 0;
-  };
+  // on the way of every mail to somebody whom this process does not remember
+  const readOne = sqlite.prepare(
+    `SELECT now.epoch, row.asked_at, row.until, row.keys
+     FROM (SELECT coalesce((SELECT epoch FROM cache_epochs WHERE source = ?1), 0) AS epoch) AS now
+     LEFT JOIN cached_keys AS row ON row.source = ?1 AND row.kind = ?2 AND row.settings = ?3 AND row.address_key = ?4
+       AND row.epoch = now.epoch`,
+  );
   return {
     async read<K extends RecipientKey>({ source, kind, settings }: CacheShelf, addressKey: string, now: number) {
-      const epoch = await epochOf(source);
-      const row = await sql
-        .selectFrom("cached_keys")
-        .select(["asked_at", "until", "keys"])
-        .where("address_key", "=", addressKey)
-        .where("source", "=", source)
-        .where("kind", "=", kind)
-        .where("settings", "=", settings)
-        .where("epoch", "=", epoch)
-        .executeTakeFirst();
+      const { epoch, asked_at, until, keys } = readOne.get(source, kind, settings, addressKey) as ReadRow;
       // a clock that was set back makes no answer live longer
-      if (row === undefined || now < row.asked_at || now >= row.until) return { epoch, kept: undefined };
-      const answer = await answerIn<K>(kind, row.keys, now).catch(() => undefined);
-      return { epoch, kept: answer && { answer, until: row.until } };
+      if (asked_at === null || until === null || now < asked_at || now >= until) return { epoch, kept: undefined };
+      const answer = await answerIn<K>(kind, keys, now).catch(() => undefined);
+      return { epoch, kept: answer && { answer, until } };
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- one statement, that rejects rather than wait
     async write({ source, kind, settings }, addressKey, answer, { askedAt, until, epoch }) {
