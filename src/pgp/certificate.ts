@@ -5,7 +5,7 @@ import { parseMailbox } from "../mail/address.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { dropForged, type WholeKey } from "./genuine-signatures.ts";
 import { algorithmName, checkEncryptionKey } from "./pkesk.ts";
-import { minimalKey, type MinimalKey } from "./transferable-key.ts";
+import { minimalKey, UselessKey, type MinimalKey } from "./transferable-key.ts";
 import { validityMoments } from "./validity-moments.ts";
 
 export type { PgpEncryptionKey } from "./encryption-key.ts";
@@ -53,8 +53,8 @@ type VerifiableUser = { readonly userID: User["userID"]; verify(date: Date | nul
 /**
  * Reads one transferable key, binary, public or secret (of which only the public half is used), and judges it at `now`
  * (milliseconds since 1970). A revoked, expired or weak certificate is returned and says so; throws when the octets are not
- * exactly one key that can be read, when it is too large, and when no User ID in it has a self-signature that verifies, at whatever
- * time. Gives way to other work after each signature.
+ * exactly one key that can be read, when it is too large, and, a UselessKey, when no User ID in it has a self-signature that
+ * verifies, at whatever time. Gives way to other work after each signature.
  */
 export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Promise<PgpCertificate> {
   const minimal = minimalKey(keyBytes);
@@ -71,7 +71,7 @@ export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Pro
   const readsSeipd2 = encryption.usable && (await advertisesSeipd2(key, judgeAt));
   const isNobodys = userIds.length === 0 && !encryption.usable && encryption.reason === "no-encryption-subkey";
   if (isNobodys && (await verifiedUserIds(key, null)).length === 0)
-    throw new Error(`no User ID of key ${minimal.fingerprint} has a valid self-signature`);
+    throw new UselessKey(`no User ID of key ${minimal.fingerprint} has a valid self-signature`);
   const version = key.keyPacket.version === 6 ? 6 : 4;
   return {
     bytes: minimal.bytes,

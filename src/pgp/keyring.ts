@@ -1,11 +1,12 @@
 // A file of OpenPGP keys, whatever its form: armored, binary, legacy with trust packets, keybox. Recognised by content.
 import { setImmediate } from "node:timers/promises";
+import { asError } from "../as-error.ts";
 import { decodeArmor } from "./armor.ts";
 import { addressesIn, readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { isKeybox, readKeybox } from "./keybox.ts";
 import { bodyOf, readPacket, TAG } from "./packets.ts";
 import { findPrimaryKey, splitRing } from "./ring.ts";
-import { isPrimaryKey, mergedKey, minimalKey, primaryFingerprint } from "./transferable-key.ts";
+import { isPrimaryKey, mergedKey, minimalKey, primaryFingerprint, UselessKey } from "./transferable-key.ts";
 
 export type KeyringContents =
   | {
@@ -26,11 +27,15 @@ export type KeyringContents =
 export type KeyringFault = {
   readonly entry: string;
   readonly reason: string;
+  /** Nothing that cannot be read of this key could matter: it serves nobody here. */
+  readonly isSettled?: true;
   /** Of a key that is not used for this reason, although another copy of it could be read. */
   readonly droppedKey?: string;
   /** Addresses that such a key claims, of which it is not known whether it serves them. Not verified. */
   readonly claimedAddresses?: readonly string[];
 };
+
+type WhyNot = Pick<KeyringFault, "reason" | "isSettled">;
 
 /** Why a copy of a key cannot be read, and the addresses in its User IDs as far as they can be. */
 type LostCopy = { readonly reason: string; readonly addresses: readonly string[] };
@@ -124,8 +129,8 @@ class Reading {
       }
       isCutShort = part.kind === "fault" && part.isCutShort === true;
       const own = bytes.subarray(part.start, part.end);
-      const reason = part.kind === "fault" ? part.reason : await this.#key(own, entry);
-      if (reason !== undefined) this.#lose(own, entry, reason);
+      const fault = part.kind === "fault" ? { reason: part.reason } : await this.#key(own, entry);
+      if (fault !== undefined) this.#lose(own, { entry, ...fault });
       if (part.kind === "key") await this.#swallowed(bytes, part.start + 1, part.end, entry);
     }
     return { isCutShort };
@@ -142,7 +147,7 @@ class Reading {
   }
 
   /** Takes in one copy of a key; gives the reason when it cannot be read. */
-  async #key(keyBytes: Uint8Array, entry: string): Promise<string | undefined> {
+  async #key(keyBytes: Uint8Array, entry: string): Promise<WhyNot | undefined> {
     await setImmediate();
     this.#keys++;
     if (isSecretKey(keyBytes)) this.#secretKeys++;
@@ -154,7 +159,7 @@ class Reading {
         this.#copies.set(fingerprint, { ...known, bytes: mergedKey(known.bytes, bytes), isMerged: true });
       return undefined;
     } catch (cause) {
-      return messageOf(cause);
+      return whyNot(cause);
     }
   }
 
@@ -165,9 +170,9 @@ class Reading {
     }
   }
 
-  #lose(keyBytes: Uint8Array, entry: string, reason: string) {
-    this.faults.push({ entry, reason });
-    this.#mark(keyBytes, reason);
+  #lose(keyBytes: Uint8Array, fault: KeyringFault) {
+    this.faults.push(fault);
+    this.#mark(keyBytes, fault.reason);
   }
 
   #mark(keyBytes: Uint8Array, reason: string) {
@@ -198,15 +203,16 @@ class Reading {
         certificates.push(await readPgpCertificate(bytes, this.#now));
       } catch (cause) {
         const dropped = { droppedKey: fingerprint, claimedAddresses: claimedIn(bytes) };
-        this.faults.push({ entry, reason: messageOf(cause), ...(isMerged ? dropped : {}) });
+        this.faults.push({ entry, ...whyNot(cause), ...(isMerged ? dropped : {}) });
       }
     }
     return { kind: "ring", format, certificates, x509, secretKeys: this.#secretKeys, faults: this.faults, notes };
   }
 }
 
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+function whyNot(cause: unknown): WhyNot {
+  const reason = asError(cause).message;
+  return cause instanceof UselessKey ? { reason, isSettled: true } : { reason };
 }
 
 /** Addresses in the User IDs of a key, up to where its packets cannot be read. */

@@ -24,6 +24,9 @@ export type MinimalKey = {
   };
 };
 
+/** Says all there is to know of a key: it serves nobody here, whatever else is in it or in another copy of it. */
+export class UselessKey extends Error {}
+
 export function isPrimaryKey(tag: number): boolean {
   return tag === TAG.publicKey || tag === TAG.secretKey;
 }
@@ -44,14 +47,14 @@ export function isKeyPart(tag: number): boolean {
 
 /**
  * The minimal form of the one key in `bytes`, public or secret. Throws when there is not exactly one whole, readable key, and when
- * it is made to keep a reader busy. Only an error "keys of … are not supported" says that nothing else in it could matter.
+ * it is made to keep a reader busy; UselessKey when it is of a kind that is not supported.
  */
 export function minimalKey(bytes: Uint8Array): MinimalKey {
   const packets = allPackets(bytes);
   const [primary] = packets;
   if (primary === undefined || !isPrimaryKey(primary.tag)) throw new Error("no key packet found");
   const primaryBody = publicBody(bytes, primary);
-  if (typeof primaryBody === "string") throw new Error(`keys of ${primaryBody} are not supported`);
+  if (typeof primaryBody === "string") throw new UselessKey(`keys of ${primaryBody} are not supported`);
   const fingerprint = fingerprintOf(primaryBody);
   const parts: Uint8Array[] = [asPublic(bytes, primary, primaryBody)];
   const unreadableSubkeys: string[] = [];
@@ -97,7 +100,7 @@ function countedSignatures(minimal: Uint8Array, primaryBody: Uint8Array) {
   if (slow > MAX_SLOW_SIGNATURES) {
     // no DSA key serves here, however few signatures it has
     if (algorithm === ALGORITHM.dsa)
-      throw new Error(`keys of DSA with more than ${MAX_SLOW_SIGNATURES} signatures are not supported`);
+      throw new UselessKey(`keys of DSA with more than ${MAX_SLOW_SIGNATURES} signatures are not supported`);
     throw new Error(
       `the key has ${slow} signatures of its own that are slow to verify; at most ${MAX_SLOW_SIGNATURES} are read`,
     );

@@ -1,4 +1,5 @@
 // Key-store readers: the bytes of a store file to keys of one kind, through the S/MIME and OpenPGP libraries.
+import { asError } from "../as-error.ts";
 import { pgpKey, smimeKey, type PgpKey, type SmimeKey } from "../keys/recipient-key.ts";
 import { readKeyring, type KeyringFault } from "../pgp/keyring.ts";
 import { parseCertificate } from "../smime/certificate.ts";
@@ -29,10 +30,8 @@ export const keyringReader: StoreReader<PgpKey> = async (bytes, now) => {
   return { kind: "keys", format, keys: certificates.map(pgpKey), faults: faults.map(storeFault), notes };
 };
 
-/** Of a key without a User ID that it signed it is known that it is nobody's. */
-function storeFault({ entry, reason, claimedAddresses }: KeyringFault): StoreFault {
-  const isSettled = /^no User ID of key [0-9a-f]+ has a valid/.test(reason);
-  return { entry, reason, ...(claimedAddresses === undefined || isSettled ? {} : { claimedAddresses }) };
+function storeFault({ entry, reason, isSettled, claimedAddresses }: KeyringFault): StoreFault {
+  return { entry, reason, ...(claimedAddresses === undefined || isSettled === true ? {} : { claimedAddresses }) };
 }
 
 const isKeybox = (bytes: Buffer) => bytes.toString("latin1", 8, 12) === "KBXf";
@@ -48,7 +47,7 @@ async function keyboxCertificates(bytes: Buffer, now: number): ReturnType<StoreR
     } catch (cause) {
       faults.push({
         entry: `certificate ${index + 1}`,
-        reason: cause instanceof Error ? cause.message : String(cause),
+        reason: asError(cause).message,
       });
     }
   }

@@ -5,7 +5,7 @@ import { pgpKey, type PgpKey } from "../keys/recipient-key.ts";
 import type { Answer } from "../keys/source.ts";
 import { decodeArmor } from "../pgp/armor.ts";
 import { addressIn, type PgpCertificate } from "../pgp/certificate.ts";
-import { readKeyring } from "../pgp/keyring.ts";
+import { readKeyring, type KeyringFault } from "../pgp/keyring.ts";
 import { bodyOf, readPacket, TAG } from "../pgp/packets.ts";
 import { splitRing } from "../pgp/ring.ts";
 import { minimalKey, primaryFingerprint } from "../pgp/transferable-key.ts";
@@ -43,22 +43,19 @@ export async function keysInAnswer(body: Buffer, mailbox: Mailbox, now: number):
   const ring = own.length === 0 ? undefined : await readKeyring(Buffer.concat(own.map(({ bytes }) => bytes)), now);
   if (ring?.kind === "unreadable") return unknown(ring.reason);
   const keys = ring?.certificates.filter((certificate) => isFor(certificate, mailbox)) ?? [];
-  const faults = ring?.faults.map(({ reason }) => reason) ?? [];
   const isCopy = ({ id }: { id: string | undefined }) => id !== undefined && named.has(id);
-  const torn = damaged.find(isCopy)?.reason ?? ring?.faults.find(isDoubt)?.reason;
+  // what cannot be read of a key of which another copy can: there may be the revocation
+  const isOpen = ({ isSettled }: KeyringFault) => isSettled !== true;
+  const doubt = ring?.faults.find((fault) => fault.droppedKey !== undefined && isOpen(fault));
+  const torn = damaged.find(isCopy)?.reason ?? doubt?.reason;
   if (torn !== undefined) return unknown(torn);
   const lost = damaged.filter(({ bytes }) => mayName(bytes, mailbox)).map(({ reason }) => reason);
-  const open = [...lost, ...faults.filter((reason) => !isSettled(reason))];
-  if (keys.length === 0 && open[0] !== undefined) return unknown(open[0]);
+  const open = lost[0] ?? ring?.faults.find(isOpen)?.reason;
+  if (keys.length === 0 && open !== undefined) return unknown(open);
   const secret = parts.some((part) => part.isSecret && part.names) ? ["a secret key"] : [];
-  const setAside = [...lost, ...faults, ...secret];
+  const setAside = [...lost, ...(ring?.faults.map(({ reason }) => reason) ?? []), ...secret];
   const answer = keys.length > 0 ? found(keys.map(pgpKey)) : absent;
   return setAside.length > 0 ? { ...answer, setAside } : answer;
-}
-
-/** What cannot be read of a key of which another copy can: there may be the revocation. */
-function isDoubt({ reason, droppedKey }: { reason: string; droppedKey?: string }): boolean {
-  return droppedKey !== undefined && !isSettled(reason);
 }
 
 /** What is too much of signatures that keys have of their own; a key that is none is told of later. */
@@ -77,11 +74,6 @@ function excessIn(own: readonly Part[]): string | undefined {
   if (count > MAX_SIGNATURES) return `keys with ${count} signatures of their own; at most ${MAX_SIGNATURES} are read`;
   if (slow <= MAX_SLOW_SIGNATURES) return undefined;
   return `keys with ${slow} signatures that are slow to verify; at most ${MAX_SLOW_SIGNATURES} are read`;
-}
-
-/** Reasons that say all there is to know: such a key serves nobody here, whatever else is in it. */
-function isSettled(reason: string): boolean {
-  return /^keys of [A-Za-z0-9 ]+ are not supported$|^no User ID of key [0-9a-f]+ has a valid/.test(reason);
 }
 
 /** Revoked and expired certificates have no valid User ID left; that one named the mailbox is known from its packets. */
