@@ -7,7 +7,7 @@
 //   4. Does the signature verify over the raw bytes?
 //   5. Is there evidence that From is true (inbound.evidence)?
 //   6. What becomes of the key: acceptance.ts.
-// A revocation of a key that we hold needs none of it but the key itself.
+// A revocation of a key that we hold needs none of it but the key itself (revocations.ts).
 //
 // Anybody may send what is looked at here, so it is bounded thrice: by size before anything is decoded (extract.ts), by turns
 // between pieces of work, and by a signal. Whoever works on after the two seconds ends at the next turn, writes and tells nothing.
@@ -16,9 +16,6 @@ import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
 import { mailboxesIn, type Mailbox } from "../mail/address.ts";
 import { collect } from "../mail/chunks.ts";
 import { readEntity } from "../mail/mime.ts";
-import type { OfferedKey } from "../pgp/offered-certificates.ts";
-import { mergedWith } from "../pgp/self-signatures.ts";
-import { primaryFingerprint } from "../pgp/transferable-key.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import { takeAutocrypt } from "./autocrypt.ts";
 import { authorOf, mayNotTeach } from "./author.ts";
@@ -27,6 +24,7 @@ import { encryptionCertificate, holdsPrivateKey, teachingOf, type Teaching } fro
 import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
 import { keepKey, type KeepParts } from "./keep.ts";
 import { confirmationNotice, privateKeyNotice, type NoticeParts } from "./notices.ts";
+import { takeRevocations } from "./revocations.ts";
 
 export type HarvestParts = KeepParts &
   NoticeParts & {
@@ -43,8 +41,6 @@ export type HarvestParts = KeepParts &
 /** Larger messages are passed on without being looked at. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_TRIES = 3;
-/** Copies of one key that are looked into for a revocation. */
-const MAX_COPIES = 20;
 /** The mail does not wait longer for what it could teach. */
 const BUDGET_MS = 2_000;
 /** When Jira has not answered by then the key is deferred, with time enough to write it down; promoteKnown asks again. */
@@ -103,7 +99,7 @@ async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): 
   if ("refused" in author) return ignored(author.refused, undefined, kind);
   const { mailbox } = author;
   observe.happened("seen", { address: mailbox, kind }, leased.id);
-  if ("offered" in teaching) await takeRevocation(mailbox, teaching.offered, parts, signal, leased.id);
+  if ("offered" in teaching) await takeRevocations(mailbox, teaching.offered, parts, signal, leased.id);
   const objection = mayNotTeach(header, leased.envelope.reversePath);
   if (objection !== undefined) return ignored(objection, mailbox, kind);
   if (teaching.kind === "refused") return ignored(teaching.reason, mailbox, kind);
@@ -179,41 +175,4 @@ async function keep(
       observe.happened("ignored", factsOf(author, key, acceptance.reason), queueId);
       return [];
   }
-}
-
-/** A revoked form of the key that we hold counts, whoever brings it and whatever else is wrong with the mail (HARV-17). */
-async function takeRevocation(
-  author: Mailbox,
-  offered: readonly OfferedKey[],
-  parts: HarvestParts,
-  signal: AbortSignal,
-  queueId: string,
-): Promise<void> {
-  const [own] = await parts.personalKeys.find(author, "pgp", "incoming");
-  signal.throwIfAborted();
-  if (own?.key.kind !== "pgp") return;
-  for (const bytes of copiesOf(own.key.fingerprint, offered)) {
-    const merged = await mergedWith(own.key.certificate, bytes, parts.now(), signal);
-    signal.throwIfAborted();
-    if (merged.kind === "refused") continue;
-    const { encryption } = merged.certificate;
-    if (encryption.usable || encryption.reason !== "revoked") continue;
-    const key = pgpKey(merged.certificate);
-    const taught = { author, key, signedAt: own.signedAt ?? own.addedAt, evidence: "the revocation itself" };
-    const { acceptance } = await keepKey(taught, true, parts);
-    if (acceptance.kind === "learn")
-      parts.observe.happened("learned", factsOf(author, key, acceptance.reason), queueId);
-    return;
-  }
-}
-
-/** The different copies of this public key; those beyond the first twenty are not looked into. */
-function copiesOf(fingerprint: string, offered: readonly OfferedKey[]): Uint8Array[] {
-  const copies: Uint8Array[] = [];
-  for (const { bytes, isSecret } of offered) {
-    if (copies.length === MAX_COPIES) break;
-    if (isSecret || primaryFingerprint(bytes) !== fingerprint) continue;
-    if (!copies.some((copy) => Buffer.compare(copy, bytes) === 0)) copies.push(bytes);
-  }
-  return copies;
 }

@@ -40,15 +40,17 @@ export async function keepKey(taught: TaughtKey, isKnown: boolean, parts: KeepPa
   const { personalKeys, harvested, policy, deferredForMs, pendingForMs } = parts;
   const now = parts.now();
   const [own] = await personalKeys.find(author, taught.key.kind, "incoming");
-  const key = await newestForm(taught.key, own?.key, now);
+  const { fingerprint, kind } = taught.key;
+  const before = (await harvested.of(author, kind)).find((one) => one.key.fingerprint === fingerprint);
+  const key = await newestForm(await newestForm(taught.key, before?.key, now), own?.key, now);
   const held: HeldKey | undefined = own && {
     fingerprint: own.key.fingerprint,
     validFrom: validFrom(own.key),
     signedAt: own.signedAt ?? own.addedAt,
     isFit: !isKnownUnfit(fitness(own.key, author, now, policy)),
   };
-  // a clock that goes wrong at the sender must not lock out later mails (HARV-14)
-  const signedAt = Math.min(taught.signedAt, now);
+  // a clock that goes wrong at the sender must not lock out later mails
+  const signedAt = Math.min(Math.max(taught.signedAt, before?.signedAt ?? 0), now);
   const lesson = {
     ...{ key, validFrom: validFrom(key), signedAt, fitness: fitness(key, author, now, policy) },
     isChained: key.kind === "smime" && policy.path !== undefined,
@@ -58,9 +60,10 @@ export async function keepKey(taught: TaughtKey, isKnown: boolean, parts: KeepPa
   const result = { acceptance, held: own?.key };
   switch (acceptance.kind) {
     case "learn":
-      return (await personalKeys.learn(author, key, { origin: "incoming", signedAt, now }))
-        ? result
-        : { ...result, acceptance: { kind: "ignore", reason: "uploaded-already" } };
+      if (!(await personalKeys.learn(author, key, { origin: "incoming", signedAt, now })))
+        return { ...result, acceptance: { kind: "ignore", reason: "uploaded-already" } };
+      if (before !== undefined) await harvested.remove(before.id);
+      return result;
     case "defer": {
       const kept = await harvested.keep({ ...waiting, state: "deferred", expiresAt: now + deferredForMs });
       return kept === "kept" ? result : full(result);
@@ -80,9 +83,10 @@ function isKnownUnfit(verdict: Fitness): boolean {
   return !verdict.fit && verdict.reason !== "revocation-unknown";
 }
 
-/** Of the OpenPGP key that is held, both forms together: a newer self-signature or a revocation in either counts. */
+/** Of an OpenPGP key that is held or waits, both forms together: a newer self-signature or a revocation in either counts. */
 async function newestForm(taught: RecipientKey, held: RecipientKey | undefined, now: number): Promise<RecipientKey> {
   if (taught.kind !== "pgp" || held?.kind !== "pgp" || held.fingerprint !== taught.fingerprint) return taught;
+  if (Buffer.compare(taught.certificate.bytes, held.certificate.bytes) === 0) return taught;
   const merged = await mergedWith(held.certificate, taught.certificate.bytes, now);
   return merged.kind === "merged" ? pgpKey(merged.certificate) : held;
 }

@@ -21,7 +21,10 @@ export type HarvestedKey = {
 export type NewHarvestedKey = Omit<HarvestedKey, "id">;
 
 export type HarvestedKeys = {
-  /** Keeps it; the same key of the same address is renewed in its state. `full`: too many wait, of all, of the domain or of the address. */
+  /**
+   * Keeps it; the same key of the same address is renewed in its state, and the time it was signed at does not go back. `full`: too many
+   * wait, of all, of the domain or of the address.
+   */
   keep(entry: NewHarvestedKey): Promise<"kept" | "full">;
   /** Whether a key is deferred for this address: asked for each recipient of each mail. */
   waits(mailbox: Mailbox): Promise<boolean>;
@@ -36,5 +39,9 @@ export type HarvestedKeys = {
   tokenFor(mailbox: Mailbox, key: RecipientKey): string;
   /** The pending key whose link holds this token. */
   byToken(token: string): Promise<HarvestedKey | undefined>;
+  /** Puts a newer form of the same key into its place. */
+  renew(id: number, key: RecipientKey): Promise<void>;
+  /** Those of these people who have this OpenPGP key, learned from incoming mail or waiting. Cheap: no key is read. */
+  holders(fingerprint: string, people: readonly Mailbox[]): Promise<readonly Mailbox[]>;
   remove(id: number): Promise<boolean>;
 };

@@ -31,6 +31,10 @@ export function sqlHarvestedKeys(
     return Buffer.from(hkdfSync("sha256", secretKey(), "", purpose, 32)).toString("base64url");
   };
   const waiting = sqlite.prepare("SELECT 1 FROM harvested_keys WHERE address_key = ? AND state = 'deferred' LIMIT 1");
+  const holding = sqlite.prepare(
+    `SELECT 1 FROM personal_keys WHERE address_key = ?1 AND kind = 'pgp' AND fingerprint = ?2 AND origin = 'incoming'
+     UNION ALL SELECT 1 FROM harvested_keys WHERE address_key = ?1 AND kind = 'pgp' AND fingerprint = ?2 LIMIT 1`,
+  );
   const current = () => sql.selectFrom("harvested_keys").selectAll().where("expires_at", ">", now()).orderBy("id");
   const hasRows = async (most: number, column?: "domain" | "address_key", value = "") => {
     const all = sql.selectFrom("harvested_keys").select((row) => row.fn.countAll<number>().as("rows"));
@@ -65,7 +69,12 @@ export function sqlHarvestedKeys(
       await sql
         .insertInto("harvested_keys")
         .values({ address_key: addressKey, address, domain, kind, fingerprint, ...fields })
-        .onConflict((conflict) => conflict.columns(["address_key", "kind", "fingerprint"]).doUpdateSet(fields))
+        .onConflict((conflict) =>
+          conflict.columns(["address_key", "kind", "fingerprint"]).doUpdateSet((row) => ({
+            ...fields,
+            signed_at: row.fn<number>("max", ["harvested_keys.signed_at", "excluded.signed_at"]),
+          })),
+        )
         .execute();
       return "kept";
     },
@@ -82,6 +91,12 @@ export function sqlHarvestedKeys(
     tokenFor,
     byToken: async (token) =>
       (await parsed(await current().where("token_digest", "=", digestOf(token)).execute(), now()))[0],
+    async renew(id, key) {
+      const fields = { bytes: keyBytes(key), extras: keyExtras(key) };
+      await sql.updateTable("harvested_keys").set(fields).where("id", "=", id).execute();
+    },
+    holders: (fingerprint, people) =>
+      Promise.resolve(people.filter(({ key }) => holding.get(key, fingerprint) !== undefined)),
     async remove(id) {
       const { numDeletedRows } = await sql.deleteFrom("harvested_keys").where("id", "=", id).executeTakeFirst();
       return numDeletedRows > 0;

@@ -4,13 +4,11 @@ import { harvest, type HarvestParts } from "../../src/inbound/harvest.ts";
 import type { PersonalKey } from "../../src/keys/personal-keys.ts";
 import { pgpKey } from "../../src/keys/recipient-key.ts";
 import { mailbox } from "../../src/mail/address.ts";
-import { sizedBytes } from "../../src/mail/chunks.ts";
 import { writePacket } from "../../src/pgp/packets.ts";
-import type { Leased } from "../../src/spool/spool.ts";
-import { fixtureBytes } from "../fixtures.ts";
 import { fixtureCertificates, NOW } from "../pgp/fixture-keys.ts";
 import { gnupgHome } from "../pgp/gnupg.ts";
-import { atTime, exportedKeys, pgpSignedMail } from "../pgp/signed-mail.ts";
+import { exportedKeys, pgpSignedMail } from "../pgp/signed-mail.ts";
+import { leased, revokedKey } from "./harvest-stage.ts";
 
 const ANN = mailbox("alice@example.com");
 const home = gnupgHome(true);
@@ -19,12 +17,6 @@ const certificate = (await fixtureCertificates()).get("alice")!;
 const own: PersonalKey = {
   ...{ address: ANN.address, key: pgpKey(certificate), origin: "incoming", addedAt: NOW, signedAt: NOW },
 };
-
-function leased(message: Buffer): Leased {
-  const envelope = { reversePath: ANN } as Leased["envelope"];
-  return { ...{ id: "1", token: "t", allRecipients: [], due: [] }, ...TIMES, envelope, content: sizedBytes(message) };
-}
-const TIMES = { acceptedAt: NOW, leaseUntil: NOW };
 
 /** Parts that write down what is told and kept; nobody holds a key unless `parts` say so. */
 function stage(parts: Partial<HarvestParts> = {}) {
@@ -36,7 +28,11 @@ function stage(parts: Partial<HarvestParts> = {}) {
       find: () => Promise.resolve([]),
       learn: () => Promise.resolve(happened.push("kept") > 0),
     },
-    harvested: { keep: () => Promise.resolve(happened.push("kept") > 0 ? "kept" : "full") },
+    harvested: {
+      ...{ of: () => Promise.resolve([]), remove: () => Promise.resolve(true) },
+      holders: (fingerprint: string) => Promise.resolve(fingerprint === certificate.fingerprint ? [ANN] : []),
+      keep: () => Promise.resolve(happened.push("kept") > 0 ? "kept" : "full"),
+    },
     tries: { begin: () => 1, done: () => undefined },
     observe: {
       happened: (event: string, { reason }: { reason?: string }) => happened.push(`${event} ${reason ?? ""}`.trim()),
@@ -64,7 +60,7 @@ const bringing = (keys: readonly Uint8Array[]) =>
   );
 
 describe("H1: a revocation among keys that anybody sent", () => {
-  const revoked = revokedKey();
+  const revoked = revokedKey(certificate);
   const holdsOwn = {
     find: () => Promise.resolve([own]),
     learn: () => Promise.resolve(true),
@@ -145,23 +141,10 @@ describe("H1: what is not done within two seconds", () => {
     const { parts, happened } = stage({
       ...{ personalKeys: { find: late.ask } as never, sleep: late.sleep, now: () => ((turns += 1), NOW) },
     });
-    await harvest(leased(bringing([revokedKey()])), parts);
+    await harvest(leased(bringing([revokedKey(certificate)])), parts);
     const before = turns;
     late.resolve([own]);
     await settled();
     expect([turns, happened.at(-1)]).toEqual([before, "ignored took-too-long"]);
   });
 });
-
-/** Ann's key with the revocation that gpg made with it. */
-function revokedKey(): Buffer {
-  const other = gnupgHome(false);
-  try {
-    const text = fixtureBytes(`pgp/revocs/${certificate.fingerprint.toUpperCase()}.rev`).toString("latin1");
-    for (const input of [certificate.bytes, Buffer.from(text.replace(/^:-----/m, "-----"))])
-      expect(other.run([...atTime(NOW), "--import"], input).status).toBe(0);
-    return exportedKeys(other, [certificate.fingerprint], "binary");
-  } finally {
-    other.close();
-  }
-}
