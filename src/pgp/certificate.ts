@@ -4,6 +4,7 @@ import { asError } from "../as-error.ts";
 import { parseMailbox } from "../mail/address.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { dropForged, type WholeKey } from "./genuine-signatures.ts";
+import { bodyOf, packetsIn, TAG } from "./packets.ts";
 import { algorithmName, checkEncryptionKey } from "./pkesk.ts";
 import { minimalKey, UselessKey, type MinimalKey } from "./transferable-key.ts";
 import { validityMoments } from "./validity-moments.ts";
@@ -103,6 +104,16 @@ export function addressIn(userId: string): string | undefined {
 
 export function addressesIn(userIds: readonly string[]): string[] {
   return [...new Set(userIds.flatMap((userId) => addressIn(userId) ?? []))];
+}
+
+/** Addresses in the User IDs of a key, verified or not, up to where its packets cannot be read. */
+export function claimedIn(keyBytes: Uint8Array): string[] {
+  const userIds: string[] = [];
+  for (const packet of packetsIn(keyBytes)) {
+    if (!("fault" in packet) && packet.tag === TAG.userId)
+      userIds.push(new TextDecoder().decode(bodyOf(keyBytes, packet)));
+  }
+  return addressesIn(userIds);
 }
 
 /** Without a `date`: at whatever time. */

@@ -2,9 +2,9 @@
 import { setImmediate } from "node:timers/promises";
 import { asError } from "../as-error.ts";
 import { decodeArmor } from "./armor.ts";
-import { addressesIn, readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { claimedIn, readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { isKeybox, readKeybox } from "./keybox.ts";
-import { bodyOf, readPacket, TAG } from "./packets.ts";
+import { readPacket, TAG } from "./packets.ts";
 import { findPrimaryKey, splitRing } from "./ring.ts";
 import { isPrimaryKey, mergedKey, minimalKey, primaryFingerprint, UselessKey } from "./transferable-key.ts";
 
@@ -213,18 +213,6 @@ class Reading {
 function whyNot(cause: unknown): WhyNot {
   const reason = asError(cause).message;
   return cause instanceof UselessKey ? { reason, isSettled: true } : { reason };
-}
-
-/** Addresses in the User IDs of a key, up to where its packets cannot be read. */
-function claimedIn(keyBytes: Uint8Array): string[] {
-  const userIds: string[] = [];
-  for (let at = 0; at < keyBytes.length;) {
-    const packet = readPacket(keyBytes, at);
-    if ("fault" in packet) break;
-    if (packet.tag === TAG.userId) userIds.push(new TextDecoder().decode(bodyOf(keyBytes, packet)));
-    at = packet.end;
-  }
-  return addressesIn(userIds);
 }
 
 function isSecretKey(keyBytes: Uint8Array): boolean {

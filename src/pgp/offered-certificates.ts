@@ -1,7 +1,7 @@
 // Keys that a mail brings, in a part of type application/pgp-keys (RFC 3156 7) or an Autocrypt field.
 import { parseMailbox } from "../mail/address.ts";
 import { decodeArmor } from "./armor.ts";
-import { readPacket, TAG } from "./packets.ts";
+import { packetsIn, TAG } from "./packets.ts";
 import { splitRing } from "./ring.ts";
 import { minimalKey } from "./transferable-key.ts";
 
@@ -76,13 +76,7 @@ function ringsIn(attachment: Uint8Array): OfferedKey[] {
 }
 
 function hasSecretPacket(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length;) {
-    const packet = readPacket(bytes, at);
-    if (packet.tag === TAG.secretKey || packet.tag === TAG.secretSubkey) return true;
-    if ("fault" in packet) return false;
-    at = packet.end;
-  }
-  return false;
+  return packetsIn(bytes).some(({ tag }) => tag === TAG.secretKey || tag === TAG.secretSubkey);
 }
 
 /**

@@ -38,6 +38,26 @@ export function readPacket(bytes: Uint8Array, at: number): Packet | PacketFault 
   return end > bytes.length ? { fault: "truncated", tag } : { tag, start: at, bodyStart, end };
 }
 
+/** The packets from the first octet on; where none can be read the fault is the last that comes. */
+export function* packetsIn(bytes: Uint8Array): Generator<Packet | PacketFault, void, undefined> {
+  for (let at = 0; at < bytes.length;) {
+    const packet = readPacket(bytes, at);
+    yield packet;
+    if ("fault" in packet) return;
+    at = packet.end;
+  }
+}
+
+/** Where the packet begins that goes on beyond the end, if packets follow one another up to there. */
+export function cutOffAt(bytes: Uint8Array): number | undefined {
+  let at = 0;
+  for (const packet of packetsIn(bytes)) {
+    if ("fault" in packet) return packet.fault === "truncated" ? at : undefined;
+    at = packet.end;
+  }
+  return undefined;
+}
+
 export function bodyOf(bytes: Uint8Array, packet: Packet): Uint8Array {
   return bytes.subarray(packet.bodyStart, packet.end);
 }

@@ -15,7 +15,7 @@ import {
 } from "openpgp";
 import { decodeArmor } from "./armor.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
-import { readPacket, TAG } from "./packets.ts";
+import { packetsIn, readPacket, TAG } from "./packets.ts";
 import { fingerprintOf, keyIdOf } from "./public-key.ts";
 import { checkSigningKey, isStrongDigest, MAX_OFFERED_BYTES, verifiedKey } from "./self-signatures.ts";
 import { isIgnorable, isKeyPart, isPrimaryKey, mergedKey, minimalKey, publicBody } from "./transferable-key.ts";
@@ -119,15 +119,14 @@ function binaryOf(signature: Uint8Array): Uint8Array {
 async function readSignatures(bytes: Uint8Array): Promise<DetachedSignature[]> {
   const signatures: DetachedSignature[] = [];
   let count = 0;
-  for (let at = 0; at < bytes.length;) {
-    const packet = readPacket(bytes, at);
+  for (const packet of packetsIn(bytes)) {
     if ("fault" in packet) throw new Error("the signature is cut off or holds octets that are no OpenPGP packet");
     if (packet.tag !== TAG.signature)
       throw new Error(`the signature part holds a packet of type ${packet.tag}; only detached signatures are read`);
     if (++count > MAX_SIGNATURE_PACKETS)
       throw new Error(`the signature part has more than ${MAX_SIGNATURE_PACKETS} signatures`);
-    at = packet.end;
-    const whole = await readSignature({ binarySignature: bytes.subarray(packet.start, at), config: CONFIG });
+    const binarySignature = bytes.subarray(packet.start, packet.end);
+    const whole = await readSignature({ binarySignature, config: CONFIG });
     const [read] = whole.packets;
     // another version or algorithm: nothing could verify it, and it may stand beside one that can be
     if (read instanceof SignaturePacket) signatures.push({ packet: read, whole });

@@ -8,9 +8,8 @@ import { faultOf, shown } from "../ldap/ldap-fault.ts";
 import type { LdapEntry, LdapServer } from "../ldap/ldap-server.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { decodeArmor } from "../pgp/armor.ts";
-import { readPacket } from "../pgp/packets.ts";
-import { fingerprintOf } from "../pgp/public-key.ts";
-import { publicBody } from "../pgp/transferable-key.ts";
+import { cutOffAt } from "../pgp/packets.ts";
+import { primaryFingerprint } from "../pgp/transferable-key.ts";
 import { abridged } from "./ldap-certificates.ts";
 import { findKeySpaces, type KeySpace } from "./ldap-key-space.ts";
 import { keysInAnswer } from "./pgp-answer.ts";
@@ -163,30 +162,14 @@ function sorted(values: ReadonlyMap<string, string>) {
   for (const [text, where] of values) {
     const { blocks, faults: damage } = decodeArmor(text);
     const keys = blocks.filter(({ type }) => type === "PUBLIC KEY BLOCK").map(({ bytes }) => bytes);
-    const cut = damage[0]?.bytes ?? keys.find(isCutOff);
+    const cut = damage[0]?.bytes ?? keys.find((key) => cutOffAt(key) !== undefined);
     const reason =
       damage[0]?.reason ??
       (cut !== undefined ? "it is a key that is cut off" : keys.length === 0 ? "it is no OpenPGP key" : undefined);
     if (reason === undefined) armored.push(text);
-    else faults.push({ reason: `${where}: ${reason}`, id: cut && primaryOf(cut) });
+    else faults.push({ reason: `${where}: ${reason}`, id: cut && primaryFingerprint(cut) });
   }
   return { armored, faults };
-}
-
-/** Whether the last packet goes on beyond the end. */
-function isCutOff(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length;) {
-    const packet = readPacket(bytes, at);
-    if ("fault" in packet) return packet.fault === "truncated";
-    at = packet.end;
-  }
-  return false;
-}
-
-function primaryOf(bytes: Uint8Array): string | undefined {
-  const primary = readPacket(bytes, 0);
-  const body = "fault" in primary ? "" : publicBody(bytes, primary);
-  return typeof body === "string" ? undefined : fingerprintOf(body);
 }
 
 function isGone(entry: LdapEntry): boolean {

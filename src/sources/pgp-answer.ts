@@ -4,9 +4,9 @@ import { absent, failed, found } from "../keys/lookup.ts";
 import { pgpKey, type PgpKey } from "../keys/recipient-key.ts";
 import type { Answer } from "../keys/source.ts";
 import { decodeArmor } from "../pgp/armor.ts";
-import { addressIn, type PgpCertificate } from "../pgp/certificate.ts";
+import { claimedIn, type PgpCertificate } from "../pgp/certificate.ts";
 import { readKeyring, type KeyringFault } from "../pgp/keyring.ts";
-import { bodyOf, readPacket, TAG } from "../pgp/packets.ts";
+import { cutOffAt, readPacket, TAG } from "../pgp/packets.ts";
 import { splitRing } from "../pgp/ring.ts";
 import { minimalKey, primaryFingerprint } from "../pgp/transferable-key.ts";
 
@@ -94,14 +94,9 @@ function binaryOf(body: Buffer): Uint8Array | string {
   return `an OpenPGP ${(blocks[0]?.type ?? "message").toLowerCase()}`;
 }
 
-/** Whether packets follow one another from the first octet until the last one goes on beyond the end. */
+/** Octets of which not even the first packet is whole may be anything. */
 function isCutOff(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length;) {
-    const packet = readPacket(bytes, at);
-    if ("fault" in packet) return at > 0 && packet.fault === "truncated";
-    at = packet.end;
-  }
-  return false;
+  return (cutOffAt(bytes) ?? 0) > 0;
 }
 
 function partsOf(bytes: Uint8Array, mailbox: Mailbox) {
@@ -116,19 +111,11 @@ function partsOf(bytes: Uint8Array, mailbox: Mailbox) {
 }
 
 function partOf(bytes: Uint8Array, mailbox: Mailbox): Part {
-  const primary = readPacket(bytes, 0);
-  let names = false;
-  for (let at = 0; at < bytes.length && !names;) {
-    const packet = readPacket(bytes, at);
-    if ("fault" in packet) break;
-    names = packet.tag === TAG.userId && isAmong(mailbox, [addressIn(textOf(bodyOf(bytes, packet))) ?? []].flat());
-    at = packet.end;
-  }
   return {
     bytes,
-    isSecret: primary.tag === TAG.secretKey,
+    isSecret: readPacket(bytes, 0).tag === TAG.secretKey,
     id: primaryFingerprint(bytes) ?? Buffer.from(bytes).toString("latin1"),
-    names,
+    names: isAmong(mailbox, claimedIn(bytes)),
   };
 }
 
