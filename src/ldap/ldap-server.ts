@@ -5,6 +5,7 @@ import type { LdapSearch, LdapServer, LdapSettings } from "./ldap-directory.ts";
 import { openLdapConnection, type LdapConnection } from "./ldap-connection.ts";
 import { lateFault, LdapFault, serverOf } from "./ldap-fault.ts";
 import { trustOf } from "./ldap-socket.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 
 export type { LdapEntry, LdapSearch, LdapServer, LdapSettings } from "./ldap-directory.ts";
 
@@ -40,14 +41,15 @@ export function ldapServer(settings: LdapSettings, clock: Clock, limits: LdapLim
     if (!signal.aborted) live?.end(new LdapFault("cut", `${serverOf(settings)} was not needed any more`));
   };
 
+  const late = () => lateFault(settings);
   const attempt = async (search: LdapSearch, deadline: AbortSignal, giveUp: AbortSignal) => {
-    const { connection, isReused } = await raced(take(), giveUp, settings);
+    const { connection, isReused } = await unlessAborted(take(), giveUp, late);
     // the connection has to go with an answer that never came, whether or not the caller still waits
-    const end = () => connection.end(lateFault(settings));
+    const end = () => connection.end(late());
     deadline.addEventListener("abort", end, { once: true });
     const asked = connection.search(search).finally(() => deadline.removeEventListener("abort", end));
     try {
-      return { entries: await raced(asked, giveUp, settings) };
+      return { entries: await unlessAborted(asked, giveUp, late) };
     } catch (fault) {
       // the connection ended under it, for a reason that another connection may not have
       const isCut =
@@ -82,16 +84,6 @@ export function ldapServer(settings: LdapSettings, clock: Clock, limits: LdapLim
       await live?.closed;
     },
   };
-}
-
-/** What `work` comes to, or a fault as soon as `signal` fires. */
-function raced<T>(work: Promise<T>, signal: AbortSignal, settings: LdapSettings): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const giveUp = () => reject(lateFault(settings));
-    if (signal.aborted) giveUp();
-    else signal.addEventListener("abort", giveUp, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
-  });
 }
 
 function accessOf({ user, tls }: LdapSettings): string {

@@ -2,6 +2,7 @@
 import type { ChainAnswer, KeyChain } from "../keys/chain.ts";
 import type { KeyKind, PgpKey, RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
 import { isAmong, withoutTag, type Mailbox } from "../mail/address.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 import { isForReader } from "./already-encrypted.ts";
 import type { MailFacts } from "./mail-facts.ts";
 import { policyFor, type Policy, type Rule } from "./rules.ts";
@@ -111,14 +112,11 @@ export async function passable(
 /** Keys of an address that nobody outside needs to be asked for, of the sources that know them. */
 async function keysKeptHere(chain: KeyChain<RecipientKey>, mailbox: Mailbox, signal: AbortSignal) {
   const over = AbortSignal.any([signal, AbortSignal.timeout(KEPT_HERE_DEADLINE_MS)]);
-  const isOver = new Promise<undefined>((resolve) => {
-    over.addEventListener("abort", () => resolve(undefined), { once: true });
-    if (over.aborted) resolve(undefined);
-  });
   const asked = chain.sources
     .filter(({ isKeptHere }) => isKeptHere === true)
     .map(async (source) => {
-      const answer = await Promise.race([source.find(mailbox, over), isOver]);
+      // whoever does not answer in time knows nothing of the sender
+      const answer = await unlessAborted(source.find(mailbox, over), over).catch(() => undefined);
       return answer?.kind === "found" ? answer.value : [];
     });
   return (await Promise.all(asked)).flat().filter(({ certificate: { addresses } }) => isAmong(mailbox, addresses));

@@ -18,6 +18,7 @@ import {
   type RevocationListHead,
 } from "../smime/revocation-list.ts";
 import { comparableName } from "../smime/name-constraints.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 
 /** What the log is told: each list once when it changed, each fault once until it is gone. */
 export type RevocationObserver = {
@@ -272,15 +273,4 @@ function term(list: RevocationListHead, now: number): string {
 
 function isTimeout(reason: unknown): boolean {
   return reason instanceof DOMException && reason.name === "TimeoutError";
-}
-
-async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const aborted = Promise.withResolvers<never>();
-  const stop = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }

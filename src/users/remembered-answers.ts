@@ -1,7 +1,7 @@
 // Remembered answers: an answer is kept for a while, and all who ask the same question at the same time share one asking.
 import { LRUCache } from "lru-cache";
-import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 
 export type Ask<T> = (question: string, signal: AbortSignal) => Promise<T>;
 
@@ -55,15 +55,4 @@ export function rememberAnswers<T extends object>(
       }
     }
   };
-}
-
-async function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const end = () => aborted.reject(asError(signal.reason));
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return await Promise.race([answer, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", end);
-  }
 }
