@@ -83,10 +83,11 @@ test("a list that is missing takes no waiting key away: the mail waits, and so d
   await expectArrived(upstream, [`${ALICE} smime`]);
 });
 
-test("a second mail with the new key leaves the link that was sent as good as it was", async () => {
-  const [home, other] = [gnupgHome(true), gnupgHome(false)];
-  onTestFinished(() => [home, other].forEach((one) => one.close()));
-  other.run(["--passphrase", "", "--quick-generate-key", `Joe <${JOE}>`, "future-default", "default", "never"]);
+test("HARV-41: a second mail with the new key leaves the link that was sent as good as it was, and a third key asks nothing that day", async () => {
+  const [home, other, third] = [gnupgHome(true), gnupgHome(false), gnupgHome(false)];
+  onTestFinished(() => [home, other, third].forEach((one) => one.close()));
+  for (const one of [other, third])
+    one.run(["--passphrase", "", "--quick-generate-key", `Joe <${JOE}>`, "future-default", "default", "never"]);
   const signedBy = (one: typeof home) => {
     const keys = [exportedKeys(one, [JOE], "armored")];
     return authenticated(pgpSignedMail(one, { from: JOE, signer: JOE, signedAt: Date.now(), keys }), "example.org");
@@ -95,9 +96,8 @@ test("a second mail with the new key leaves the link that was sent as good as it
   await jiraWrites(relay, "1", JOE);
   await deliver(relay, signedBy(home), { from: JOE });
   await harvested(relay, "learned", JOE);
-  await deliver(relay, signedBy(other), { from: JOE });
-  await deliver(relay, signedBy(other), { from: JOE });
-  await relay.event(() => relay.events.filter(({ event }) => event === "harvest.pending").length === 2);
+  for (const one of [other, other, third]) await deliver(relay, signedBy(one), { from: JOE });
+  await relay.event(() => relay.events.filter(({ event }) => event === "harvest.pending").length === 3);
   const isQuestion = (one: { data: Buffer }) =>
     protection(one as never) === "pgp" && field(one.data, "From").includes("postmaster@");
   await upstream.until(() => upstream.transactions.some(isQuestion), 20_000);
