@@ -23,12 +23,12 @@ export async function promoteFor(mailbox: Mailbox, parts: PromoteParts): Promise
   return undecided;
 }
 
-/** Asks Jira about everybody whose key is deferred; for housekeeping. Faults are told and end the round. */
+/** Asks Jira about everybody whose key is deferred; for housekeeping. No key is read before. Faults are told and end the round. */
 export async function promoteKnown(parts: PromoteParts, signal: AbortSignal): Promise<void> {
   try {
-    for (const entry of await parts.harvested.list("deferred")) {
+    for await (const mailbox of parts.harvested.awaited()) {
       if (signal.aborted) return;
-      if (await parts.isKnown(entry.mailbox, signal)) await promote(entry, parts);
+      if (await parts.isKnown(mailbox, signal)) await promoteFor(mailbox, parts);
     }
   } catch (cause) {
     parts.observe.failed(asError(cause));

@@ -28,6 +28,8 @@ export type HarvestedKeys = {
   keep(entry: NewHarvestedKey): Promise<"kept" | "full">;
   /** Whether a key is deferred for this address: asked for each recipient of each mail. */
   waits(mailbox: Mailbox): Promise<boolean>;
+  /** Everybody whose keys are deferred, once each; read in pieces, no key among it. */
+  awaited(): AsyncIterable<Mailbox>;
   /** In the order in which they were first seen. */
   list(state?: HarvestState): Promise<readonly HarvestedKey[]>;
   of(mailbox: Mailbox, kind?: KeyKind): Promise<readonly HarvestedKey[]>;

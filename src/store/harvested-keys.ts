@@ -12,6 +12,8 @@ import type { Tables } from "./tables.ts";
 const MAX_ALL = 100_000;
 const MAX_OF_DOMAIN = 5_000;
 const MAX_OF_ADDRESS = 5;
+/** So many addresses are read at once. */
+const PIECE = 500;
 
 type Row = Selectable<Tables["harvested_keys"]>;
 
@@ -79,6 +81,19 @@ export function sqlHarvestedKeys(
       return "kept";
     },
     waits: ({ key }) => Promise.resolve(waiting.get(key) !== undefined),
+    async *awaited() {
+      let last = "";
+      for (;;) {
+        // by the unique index, which begins with the address
+        const some = current().clearSelect().clearOrderBy().select(["address_key", "address"]);
+        const deferred = some.where("state", "=", "deferred").where("address_key", ">", last);
+        const rows = await deferred.groupBy("address_key").orderBy("address_key").limit(PIECE).execute();
+        for (const { address } of rows) yield mailbox(address);
+        const end = rows.at(-1);
+        if (end === undefined) return;
+        last = end.address_key;
+      }
+    },
     async list(state) {
       const query = state === undefined ? current() : current().where("state", "=", state);
       return parsed(await query.execute(), now());

@@ -31,7 +31,7 @@ export type Harvest = {
   readonly learnFrom: (leased: Leased) => Promise<readonly Notice[]>;
   /** Jira writes to these people: their deferred keys become theirs. Gives, by address key, why a key of somebody goes on waiting. */
   readonly writesTo: (mailboxes: readonly Mailbox[]) => Promise<ReadonlyMap<string, Error>>;
-  /** Asks Jira about everybody whose key is deferred. */
+  /** Asks Jira about everybody whose key is deferred; nothing while the round before is still asking. */
   promoteKnown(signal: AbortSignal): Promise<void>;
   /** The owner of a pending key has said that it is theirs. */
   confirm(token: string): Promise<Confirmed>;
@@ -60,6 +60,7 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
     now: () => clock.now(),
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
   };
+  let isAsking = false;
   return {
     learnFrom: (leased) => harvest(leased, parts),
     async writesTo(mailboxes) {
@@ -71,7 +72,11 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
       }
       return undecided;
     },
-    promoteKnown: (signal) => (keys.people === undefined ? Promise.resolve() : promoteKnown(parts, signal)),
+    async promoteKnown(signal) {
+      if (keys.people === undefined || isAsking) return;
+      isAsking = true;
+      await promoteKnown(parts, signal).finally(() => (isAsking = false));
+    },
     async confirm(token) {
       const entry = await harvested.byToken(token);
       if (entry === undefined) return "gone";

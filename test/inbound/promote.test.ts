@@ -1,15 +1,18 @@
 // Promotion: keys that wait are asked about again, judged again, and taken when Jira knows their user.
 import { expect, onTestFinished, test } from "vitest";
-import type { RecipientKey } from "../../src/keys/recipient-key.ts";
+import { pgpKey, type RecipientKey } from "../../src/keys/recipient-key.ts";
 import { openLog } from "../../src/log.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { systemClock } from "../../src/clock.ts";
+import { readPgpCertificate } from "../../src/pgp/certificate.ts";
 import { buildHarvest } from "../../src/wiring/harvest.ts";
 import { openKeys } from "../../src/wiring/keys.ts";
 import { configurationOf } from "../config/reading.ts";
 import { pgpKeyOf } from "../keys-of.ts";
+import { fixtureCertificates } from "../pgp/fixture-keys.ts";
 import { startJiraMock, type Instead, type JiraUser } from "../users/jira-mock.ts";
+import { revokedKey } from "./harvest-stage.ts";
 
 const JOE = mailbox("joe@example.org");
 const HOUR_MS = 3_600_000;
@@ -74,4 +77,35 @@ test("a key waits while Jira answers 401, 500, nothing or other people, and prom
   expect(await later.personalKeys.list()).toMatchObject([{ address: JOE.address, origin: "incoming" }]);
   expect(await later.harvested.list()).toEqual([]);
   expect(events).toEqual([]);
+});
+
+test("a round of promoteKnown does not begin while the one before still asks, and reads no key of people whom Jira does not know", async () => {
+  const { jira, harvest, harvested, waits } = await stage();
+  await waits(await pgpKeyOf("joe"));
+  const answer = Promise.withResolvers<undefined>();
+  jira.state.instead = () => answer.promise;
+  let reads = 0;
+  const of = harvested.of.bind(harvested);
+  harvested.of = (...args) => ((reads += 1), of(...args));
+  const first = harvest.promoteKnown(never);
+  await jira.until(() => jira.requests.length === 1);
+  await harvest.promoteKnown(never);
+  expect(jira.requests).toHaveLength(1);
+  answer.resolve(undefined);
+  await first;
+  await harvest.promoteKnown(never);
+  expect(reads).toBe(0);
+  expect(await harvested.list()).toHaveLength(1);
+});
+
+test("a key that has expired or was revoked meanwhile is refused when Jira comes to know its user", async () => {
+  const { jira, harvest, harvested, personalKeys, waits, events } = await stage();
+  const certificates = await fixtureCertificates();
+  const revoked = await readPgpCertificate(revokedKey(certificates.get("alice")!), systemClock.now());
+  await waits(pgpKey(revoked), mailbox("alice@example.com"));
+  await waits(pgpKey(certificates.get("erin")!), mailbox("erin@example.com"));
+  jira.state.users = [user("alice", "alice@example.com"), user("erin", "erin@example.com")];
+  await harvest.promoteKnown(never);
+  expect(events).toEqual(["harvest.ignored revoked", "harvest.ignored expired"]);
+  expect([await harvested.list(), await personalKeys.list()]).toEqual([[], []]);
 });

@@ -75,6 +75,21 @@ test("keys over their time take nobody's place, before and after they are remove
   expect(await store.harvested.of(ALICE)).toHaveLength(1);
 });
 
+test("everybody whose key is deferred is listed once, however many there are, and no key of theirs is read", async () => {
+  const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
+  database.exec(
+    `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2399)
+     INSERT INTO harvested_keys (state, address_key, address, domain, kind, fingerprint, bytes, signed_at, seen_at, expires_at, evidence)
+     SELECT iif(i % 3 = 0, 'pending', 'deferred'), 'a' || (i / 2) || '@x.example', 'a' || (i / 2) || '@x.example', 'x.example', 'pgp',
+       'f' || i, x'00', 1, 1, iif(i < 2000, 9e15, 1), '' FROM n`,
+  );
+  database.close();
+  const listed: string[] = [];
+  for await (const { key } of store.harvested.awaited()) listed.push(key);
+  // two keys each, of which at most one is pending; those of the last 200 are over their time
+  expect([listed.length, new Set(listed).size]).toEqual([1_000, 1_000]);
+});
+
 function rowCount(): number {
   const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
   const { rows } = database.prepare("SELECT count(*) AS rows FROM harvested_keys").get() as { rows: number };
