@@ -1,5 +1,5 @@
 // Mailbox: our own strict RFC 5321 address grammar and the one canonical form that policy, look-up and RCPT share.
-import { domainToASCII } from "node:url";
+import { domainToASCII, domainToUnicode } from "node:url";
 
 /**
  * One mailbox. `address` is what is shown, stored and sent upstream: the local part as given, `@`, the domain as lower-case
@@ -79,6 +79,16 @@ export function isAmong({ key }: Mailbox, addresses: readonly string[]): boolean
 /** Whether this address needs SMTPUTF8 on its way (RFC 6531): its domain is always ASCII, its local part may not be. */
 export function needsSmtpUtf8(mailbox: Mailbox): boolean {
   return !/^\p{ASCII}*$/u.test(mailbox.local);
+}
+
+/**
+ * The address in the ways in which others may hold it, the likeliest first: an internationalised domain is kept as people write it, or
+ * in A-labels.
+ */
+export function spellingsOf({ address, local, domain }: Mailbox): readonly string[] {
+  // "" when it cannot be written otherwise
+  const unicode = domainToUnicode(domain);
+  return unicode === domain || unicode === "" ? [address] : [`${local}@${unicode}`, address];
 }
 
 /** `ann+jira@example.com` → `ann@example.com`; undefined when there is no tag to strip. */

@@ -1,13 +1,13 @@
 // HKP key server: asks one server for the keys of an address (draft-gallagher-openpgp-hkp, as SKS and dirmngr speak it).
-import { domainToUnicode } from "node:url";
 import { asError } from "../as-error.ts";
 import { AnswerTooLarge } from "../http/http-fault.ts";
 import type { HttpAnswer, HttpGet } from "../http/http-get.ts";
 import { absent, failed } from "../keys/lookup.ts";
 import type { PgpKey } from "../keys/recipient-key.ts";
 import type { Answer, KeySource } from "../keys/source.ts";
-import type { Mailbox } from "../mail/address.ts";
+import { spellingsOf, type Mailbox } from "../mail/address.ts";
 import { keysInAnswer } from "./pgp-answer.ts";
+import { withheldBy } from "./withheld.ts";
 
 export type HkpSettings = {
   /** hkp, hkps, http or https; its path stands before `/pks/lookup`. */
@@ -36,10 +36,7 @@ const SETTING = "see pgp.keyServer.url";
 export function hkpKeyServer(settings: HkpSettings): KeySource<PgpKey> {
   const { get, onlyDomains, disclosed, now } = settings;
   const base = lookupUrl(settings.url);
-  const withholds = (mailbox: Mailbox) =>
-    onlyDomains.length === 0 || onlyDomains.includes(mailbox.domain)
-      ? undefined
-      : `${mailbox.domain} is not in pgp.keyServer.onlyDomains`;
+  const withholds = (mailbox: Mailbox) => withheldBy("pgp.keyServer.onlyDomains", onlyDomains, mailbox);
 
   const ask = async (address: string, mailbox: Mailbox, signal: AbortSignal): Promise<Answer<PgpKey>> => {
     disclosed();
@@ -58,7 +55,7 @@ export function hkpKeyServer(settings: HkpSettings): KeySource<PgpKey> {
       if (withholds(mailbox) !== undefined) return absent;
       let answer: Answer<PgpKey> = absent;
       try {
-        for (const address of spellings(mailbox)) {
+        for (const address of spellingsOf(mailbox)) {
           answer = await ask(address, mailbox, signal);
           if (answer.kind !== "absent") return answer;
         }
@@ -109,12 +106,6 @@ function question(base: URL, op: "get" | "stats", address?: string): URL {
   const search = address === undefined ? "" : `&search=${encodeURIComponent(address)}`;
   url.search = `?op=${op}&options=mr${search}`;
   return url;
-}
-
-/** User IDs hold a domain as people write it; some programs write A-labels. */
-function spellings({ local, domain, address }: Mailbox): readonly string[] {
-  const unicode = domainToUnicode(domain);
-  return unicode === domain || unicode === "" ? [address] : [`${local}@${unicode}`, address];
 }
 
 /** Servers that do not heed options=mr put the armor into a page. */

@@ -9,6 +9,9 @@ import { parseLdapFilter } from "../ldap/ldap-filter.ts";
 import type { LdapServer } from "../ldap/ldap-server.ts";
 import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
 import { certificatesFor, hiddenFault, type CertificatePlace } from "./ldap-certificates.ts";
+import { withheldBy } from "./withheld.ts";
+
+export { withheldBy };
 
 export type DirectoryParts = {
   readonly server: LdapServer;
@@ -69,12 +72,6 @@ export function certificateSource(
 /** The answer to a look-up that rejected with `cause`, said as `fault`; of one that lies in this address only, it says so. */
 export function failureOf<K extends RecipientKey>(cause: unknown, fault: Error): Answer<K> {
   return cause instanceof LdapFault && cause.isOnlyHere ? { ...failed(fault), isOnlyHere: true } : failed(fault);
-}
-
-/** Why `mailbox` is not asked for; undefined when `onlyDomains` lets it. */
-export function withheldBy(setting: string, onlyDomains: readonly string[], { domain }: Mailbox): string | undefined {
-  if (onlyDomains.length === 0 || onlyDomains.some((one) => one.toLowerCase() === domain)) return undefined;
-  return `${domain} is not in ${setting}`;
 }
 
 /** The filter of a setting. Throws, naming the setting, when it is none: reading the configuration has refused it before. */

@@ -1,8 +1,8 @@
 // Jira as a user directory: finds the person with an address through Jira's search, which is fuzzy and silent about what it hides.
-import { domainToUnicode } from "node:url";
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { HttpGet } from "../http/http-get.ts";
+import { mailbox, spellingsOf } from "../mail/address.ts";
 import type { Secret } from "../secret.ts";
 import type { Person, PersonLookup, UserDirectory } from "./directory.ts";
 import { jiraRest, type JiraAccount, type JiraRest } from "./jira-rest.ts";
@@ -79,7 +79,7 @@ async function findPerson(rest: JiraRest, key: string, signal: AbortSignal): Pro
   let found = 0;
   let shown = 0;
   let masked = 0;
-  for (const spelling of spellings(key)) {
+  for (const spelling of spellingsOf(mailbox(key))) {
     for await (const page of rest.search(spelling, signal)) {
       for (const account of page) {
         found++;
@@ -101,13 +101,6 @@ async function findPerson(rest: JiraRest, key: string, signal: AbortSignal): Pro
 
 function rank({ kind, isActive }: Person): number {
   return (isActive ? 2 : 0) + (kind === "user" ? 1 : 0);
-}
-
-/** The ways in which Jira may hold this address: an internationalised domain is stored as it was typed in. */
-function spellings(key: string): readonly string[] {
-  const at = key.lastIndexOf("@") + 1;
-  const readable = key.slice(0, at) + domainToUnicode(key.slice(at));
-  return readable === key ? [key] : [key, readable];
 }
 
 /** Whether the token's user sees what there is: it must find itself by its own address. */
