@@ -1,13 +1,15 @@
 // Web Key Directory: asks the domain of an address for its key (draft-koch-openpgp-webkey-service 3.1).
 import { createHash } from "node:crypto";
+import { asError } from "../as-error.ts";
 import type { HttpGet } from "../http/http-get.ts";
 import { AnswerTooLarge, NoSuchHost } from "../http/http-fault.ts";
 import { isPublicHostName } from "../http/public-address.ts";
 import { absent, failed } from "../keys/lookup.ts";
 import type { PgpKey } from "../keys/recipient-key.ts";
-import type { Answer, KeySource } from "../keys/source.ts";
+import type { Answer, KeySource, Probe } from "../keys/source.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { keysInAnswer } from "./pgp-answer.ts";
+import { withheldBy } from "./withheld.ts";
 
 export type WkdSettings = {
   /** To be made with publicOnly and without a proxy: strangers' domains say where it connects to. */
@@ -21,11 +23,10 @@ export type WkdSettings = {
 
 /** The directories of the recipients' own domains as one source. */
 export function webKeyDirectory({ get, onlyDomains, disclosed, now }: WkdSettings): KeySource<PgpKey> {
-  const withholds = ({ domain }: Mailbox) => {
-    if (!isPublicHostName(domain)) return `${domain} is no domain of the public DNS, which pgp.wkd needs`;
-    if (onlyDomains.length === 0 || onlyDomains.includes(domain)) return undefined;
-    return `${domain} is not one of the domains that pgp.wkd may ask`;
-  };
+  const withholds = (mailbox: Mailbox) =>
+    isPublicHostName(mailbox.domain)
+      ? withheldBy("pgp.wkdOnlyDomains", onlyDomains, mailbox)
+      : `${mailbox.domain} is no domain of the public DNS, which pgp.wkd needs`;
 
   const ask = async (url: URL, mailbox: Mailbox, signal: AbortSignal): Promise<Answer<PgpKey>> => {
     disclosed();
@@ -55,8 +56,40 @@ export function webKeyDirectory({ get, onlyDomains, disclosed, now }: WkdSetting
         return cause instanceof NoSuchHost ? absent : failure(cause);
       }
     },
-    probe: () => Promise.resolve({ ok: true, detail: "there is no one server to try: each domain has its own" }),
+    probe: (signal) => probe(get, onlyDomains, signal),
   };
+}
+
+/** Asks the directories that are named for their policy, in which is nobody's address. */
+async function probe(get: HttpGet, domains: readonly string[], signal: AbortSignal): Promise<Probe> {
+  if (domains.length === 0)
+    return {
+      ok: true,
+      detail: "nothing was asked, for each domain has a server of its own; those in pgp.wkdOnlyDomains would be",
+    };
+  const states = await Promise.all(domains.map((domain) => stateOf(get, domain, signal)));
+  const faults = states.filter(({ ok }) => !ok);
+  const shown = faults.length > 0 ? faults : states;
+  return { ok: faults.length === 0, detail: shown.map(({ detail }) => detail).join("; ") };
+}
+
+/** Judges the directory of one domain as a look-up would: 404, or no such host, is an answer. */
+async function stateOf(get: HttpGet, domain: string, signal: AbortSignal): Promise<Probe> {
+  for (const [host, folder] of [
+    [`openpgpkey.${domain}`, `${domain}/`],
+    [domain, ""],
+  ] as const) {
+    try {
+      const { status } = await get(new URL(`https://${host}/.well-known/openpgpkey/${folder}policy`), signal);
+      if (status === 200) return { ok: true, detail: `${host} has a directory` };
+      if (status === 404) return { ok: true, detail: `${host} answers, and shows no directory` };
+      return { ok: false, detail: `${host} answered ${status}; see pgp.wkdOnlyDomains` };
+    } catch (cause) {
+      if (!(cause instanceof NoSuchHost))
+        return { ok: false, detail: `${asError(cause).message}; see pgp.wkdOnlyDomains` };
+    }
+  }
+  return { ok: true, detail: `${domain} has no web server, so no directory` };
 }
 
 function failure(cause: unknown): Answer<PgpKey> {

@@ -108,12 +108,44 @@ describe("the place of a key", () => {
   test("LOOK-19: with onlyDomains other domains are withheld", async () => {
     const get = hosts({ "openpgpkey.example.com": ALICE });
     const source = webKeyDirectory({ get, onlyDomains: ["example.org"], disclosed: () => disclosures++, now: () => 0 });
-    expect(source.withholds?.(mailbox("alice@example.com"))).toMatch(
-      /^example\.com is not one of the domains that pgp\.wkd/,
-    );
+    expect(source.withholds?.(mailbox("alice@example.com"))).toBe("example.com is not in pgp.wkdOnlyDomains");
     expect(await said(get, "alice@example.com", ["example.org"])).toBe("absent");
     expect([seen.length, disclosures]).toEqual([0, 0]);
     expect(await said(get, "alice@example.com", ["example.com"])).toBe(ALICES);
+  });
+});
+
+describe("verify", () => {
+  const probed = (get: HttpGet, ...onlyDomains: string[]) => {
+    const source = webKeyDirectory({ get, onlyDomains, disclosed: () => disclosures++, now: () => 0 });
+    return source.probe(new AbortController().signal);
+  };
+
+  test("without a named domain nothing is asked, and it says so", async () => {
+    const { ok, detail } = await probed(hosts({}));
+    expect([ok, detail, seen]).toEqual([true, expect.stringMatching(/^nothing was asked/), []]);
+  });
+
+  test.each([
+    ["answers 404", { status: 404 }, true, "openpgpkey.a.example answers, and shows no directory"],
+    ["has a policy", { status: 200 }, true, "openpgpkey.a.example has a directory"],
+    ["answers 500", { status: 500 }, false, "openpgpkey.a.example answered 500; see pgp.wkdOnlyDomains"],
+    ["cannot be reached", new Error("no way to it"), false, "no way to it; see pgp.wkdOnlyDomains"],
+  ])("a named domain whose server %s is really asked, for nobody", async (_, answer, ok, detail) => {
+    expect(await probed(hosts({ "openpgpkey.a.example": answer }), "a.example")).toEqual({ ok, detail });
+    expect(seen).toEqual(["https://openpgpkey.a.example/.well-known/openpgpkey/a.example/policy"]);
+    expect(disclosures).toBe(0);
+  });
+
+  test("a domain that has no server for it is well, and of several the failing ones are told", async () => {
+    expect(await probed(hosts({}), "a.example")).toEqual({
+      ok: true,
+      detail: "a.example has no web server, so no directory",
+    });
+    const [, direct] = seen;
+    expect(direct).toBe("https://a.example/.well-known/openpgpkey/policy");
+    const { ok, detail } = await probed(hosts({ "b.example": { status: 503 } }), "a.example", "b.example");
+    expect([ok, detail]).toEqual([false, "b.example answered 503; see pgp.wkdOnlyDomains"]);
   });
 });
 
