@@ -23,8 +23,8 @@ import { withKeys } from "./with-keys.ts";
 
 type ListOptions = CommonOptions & { readonly expiring?: string };
 const DAY_MS = 86_400_000;
-/** For revocation lists to be loaded. */
-const READY_MS = 10_000;
+/** Revocation lists are waited for within bounds of their own. */
+const never = new AbortController().signal;
 
 export function register(program: Command): void {
   const keys = program.command("keys").description("Personal keys: uploaded by an administrator or user, or learned.");
@@ -77,7 +77,7 @@ function add(address: string, file: string, options: CommonOptions): Promise<Exi
     const now = systemClock.now();
     const offered = await readOfferedKeys(await readFile(file), now);
     if ("refused" in offered) throw new Error(`${file}: ${offered.refused}`);
-    await trust.fitness.ready?.(AbortSignal.timeout(READY_MS));
+    await trust.fitness.ready?.(never);
     const judged = offered.keys.map((key) => ({ key, verdict: fitness(key, mailbox, now, trust.fitness) }));
     const fit = judged.filter(({ verdict }) => verdict.fit).map(({ key }) => key);
     if (fit.length === 0) {
@@ -148,7 +148,7 @@ async function print(
   options: CommonOptions,
   { fitness: policy }: { readonly fitness: FitnessPolicy },
 ): Promise<void> {
-  await policy.ready?.(AbortSignal.timeout(READY_MS));
+  await policy.ready?.(never);
   const now = systemClock.now();
   const rows = keys.map(({ address, key, origin, addedAt }) => {
     const mailbox = mailboxArgument(address);

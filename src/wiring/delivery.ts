@@ -48,18 +48,18 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const forward = nextHopSettings(settings);
   const nextHop = forward === undefined ? undefined : createSender(forward, clock);
   const { first, factor, max, giveUp } = settings.retry;
+  const observe = deliveryLog(log, metrics);
   const common: Omit<WorkParts, "sender"> = {
     spool: store.spool,
     prepare: { ...keys.prepare, writesTo: harvest.writesTo },
     inbound: settings.inbound === null ? undefined : { harvest: harvest.learnFrom, hasNextHop: nextHop !== undefined },
     retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
     hostname: settings.hostname,
-    observe: deliveryLog(log, metrics),
+    observe,
     now: () => clock.now(),
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     random: Math.random,
   };
-  const observe = deliveryLog(log, metrics);
   const runners = {
     outbound: createRunner(
       { ...common, sender },

@@ -152,7 +152,7 @@ describe("R24: something is wrong, in an operator's words; exit 1", () => {
     expect(detail).toMatch(/certificate .*not trusted/);
   });
   test("LDAP: wrong password", async () => {
-    const reader = READER.replace("reader,ou", "reader,ou").replace("passwordFile: reader", "passwordFile: wrong");
+    const reader = READER.replace("passwordFile: reader", "passwordFile: wrong");
     const detail = await failing("ldap", ldap(`host: 127.0.0.1, port: ${slapd.port}, tls: off, ${reader}, ${PEOPLE}`));
     expect(detail).toMatch(/wrong .*password/);
     expect(detail).not.toContain("readerpw");
