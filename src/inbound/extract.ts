@@ -187,12 +187,11 @@ export async function holdsPrivateKey(message: Uint8Array, signal: AbortSignal):
  * certificate. So others than the signer's own count only where a certification path vouches for them.
  */
 export function encryptionCertificate(
-  { signer, preferred, certificates, capabilities }: GoodSignature,
+  { signer, preferred, certificates, capabilities: announced }: GoodSignature,
   author: Mailbox,
   now: number,
   policy: FitnessPolicy,
 ): { readonly key: SmimeKey } | { readonly refused: string } {
-  const announced = capabilities.map(({ oid }) => oid);
   const companions = certificates.filter(({ isCa }) => isCa);
   const asKey = (certificate: Certificate) => smimeKey(certificate, { companions, announced });
   const sameIssuer = certificates

@@ -11,7 +11,6 @@ export type OfferedKey = { readonly bytes: Uint8Array; readonly isSecret: boolea
 export type AutocryptKey = {
   /** As RFC 5321 has it, domain in A-labels. */
   readonly address: string;
-  readonly preferEncrypt: "mutual" | undefined;
   /** One transferable public key, binary. */
   readonly key: Uint8Array;
 };
@@ -104,7 +103,7 @@ export function autocryptKey(fieldValue: string): AutocryptKey | OfferFault {
   if (preferEncrypt !== undefined && preferEncrypt !== "mutual")
     return { fault: "the prefer-encrypt of the autocrypt field is not mutual" };
   const key = keyIn(attributes.get("keydata") ?? "");
-  return "fault" in key ? key : { address: parsed.mailbox.address, preferEncrypt, key };
+  return "fault" in key ? key : { address: parsed.mailbox.address, key };
 }
 
 function keyIn(keydata: string): Uint8Array | OfferFault {

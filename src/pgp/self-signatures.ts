@@ -7,8 +7,7 @@ import { ALGORITHM, readPublicKey } from "./public-key.ts";
 import { mergedKey, minimalKey } from "./transferable-key.ts";
 
 export type MergedCertificate =
-  /** `isNewer`: the offered copy said something that was not known. */
-  | { readonly kind: "merged"; readonly certificate: PgpCertificate; readonly isNewer: boolean }
+  | { readonly kind: "merged"; readonly certificate: PgpCertificate }
   | { readonly kind: "refused"; readonly reason: string };
 
 /** Of one key as it came, with the third-party signatures; without them it may have 256 KiB and 200 packets. */
@@ -109,19 +108,8 @@ export async function mergedWith(
     if (fingerprint !== known.fingerprint)
       return { kind: "refused", reason: `key ${fingerprint} is another key than ${known.fingerprint}` };
     const merged = mergedKey(known.bytes, await verifiedKey(offered, signal));
-    const isNewer = packetCount(merged) > packetCount(mergedKey(known.bytes, known.bytes));
-    return { kind: "merged", certificate: await readPgpCertificate(merged, now), isNewer };
+    return { kind: "merged", certificate: await readPgpCertificate(merged, now) };
   } catch (cause) {
     return { kind: "refused", reason: cause instanceof Error ? cause.message : String(cause) };
   }
-}
-
-function packetCount(bytes: Uint8Array): number {
-  let count = 0;
-  for (let at = 0; at < bytes.length; count++) {
-    const packet = readPacket(bytes, at);
-    if ("fault" in packet) break;
-    at = packet.end;
-  }
-  return count;
 }

@@ -4,9 +4,6 @@ import { readTime, type Certificate } from "./certificate.ts";
 import { contentOf, DerSequence, encodingOf, Malformed, oidOf, readDerElement, TAG, type Element } from "./der.ts";
 import { readDigest } from "./signature-scheme.ts";
 
-/** An algorithm that the signer's program reads; `parameters` is DER. */
-export type Capability = { readonly oid: string; readonly parameters: Uint8Array | undefined };
-
 /** Names one certificate out of those that came along. */
 export type CertificateIdentifier = (certificate: Certificate) => boolean;
 
@@ -17,8 +14,8 @@ export type SignedAttributes = {
   readonly messageDigest: Uint8Array;
   /** Milliseconds since 1970. */
   readonly signingTime: number | undefined;
-  /** In the order of preference; empty when nothing is said. */
-  readonly capabilities: readonly Capability[];
+  /** OIDs of the algorithms that the signer's program reads, in the order of preference; empty when nothing is said. */
+  readonly capabilities: readonly string[];
   /** The certificates to encrypt to, in one writing or two. */
   readonly preferences: readonly CertificateIdentifier[];
   /** Each must be true of the certificate that the signature verifies with. */
@@ -97,16 +94,15 @@ function withTag(element: Element, tag: number, what: string): Element {
 }
 
 /** SMIMECapabilities (RFC 8551 2.5.2). */
-function readCapabilities(value: Element): Capability[] {
+function readCapabilities(value: Element): string[] {
   const list = new DerSequence(withTag(value, TAG.sequence, "sMIMECapabilities"), "sMIMECapabilities");
-  const capabilities: Capability[] = [];
+  const capabilities: string[] = [];
   while (list.hasMore()) {
     const capability = new DerSequence(list.take(TAG.sequence), "sMIMECapabilities");
     const oid = oidOf(capability.take(TAG.oid));
-    const parameters = capability.hasMore() ? encodingOf(capability.takeAny()) : undefined;
+    if (capability.hasMore()) capability.takeAny();
     capability.close();
-    if (capabilities.push({ oid, parameters }) > MAX_CAPABILITIES)
-      throw new Malformed(`more than ${MAX_CAPABILITIES} capabilities`);
+    if (capabilities.push(oid) > MAX_CAPABILITIES) throw new Malformed(`more than ${MAX_CAPABILITIES} capabilities`);
   }
   return capabilities;
 }

@@ -11,7 +11,6 @@ import {
   issuerAndSerialNumber,
   readSignedAttributes,
   subjectKeyIdentifier,
-  type Capability,
   type CertificateIdentifier,
   type SignedAttributes,
 } from "./signed-attributes.ts";
@@ -25,11 +24,10 @@ export type SignedVerdict =
       readonly certificates: readonly Certificate[];
       /** signingTime in ms since 1970, never later than `now`; undefined when the signer does not say. */
       readonly signedAt: number | undefined;
-      readonly capabilities: readonly Capability[];
+      /** OIDs, in the order of preference. */
+      readonly capabilities: readonly string[];
       /** The certificate that the signer wants mail encrypted to; undefined when not said, or when it did not come along. */
       readonly preferred: Certificate | undefined;
-      /** What was signed, where it came inside. */
-      readonly content?: Uint8Array;
     }
   | { readonly kind: "refused"; readonly reason: string };
 
@@ -88,7 +86,6 @@ function verdictOf(shape: SignedShape, detached: Uint8Array | undefined, now: nu
     signedAt: attributes?.signingTime === undefined ? undefined : Math.min(attributes.signingTime, now),
     capabilities: attributes?.capabilities ?? [],
     preferred: preferredOf(certificates, attributes?.preferences ?? []),
-    ...(shape.content === undefined ? {} : { content: shape.content }),
   };
 }
 

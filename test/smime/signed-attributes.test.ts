@@ -5,6 +5,7 @@ import { contentType } from "../../src/mail/content-type.ts";
 import { parseCertificate } from "../../src/smime/certificate.ts";
 import { der, octetString, oid, sequence } from "../../src/smime/der-writing.ts";
 import { verifySignedData, type SignedVerdict } from "../../src/smime/signed-data.ts";
+import { readSignedShape } from "../../src/smime/signed-shape.ts";
 import { fixture, fixtureBytes } from "../fixtures.ts";
 import { attribute, certificateOf, contentTypeIs, digestOf, handSigned, OID, timeIs } from "./hand-signed.ts";
 import {
@@ -88,8 +89,8 @@ describe("BouncyCastle", () => {
 
   test.each(Object.keys(orders).slice(0, 12))("%s is good", (name) => {
     const { cms, detached } = signed(name);
-    const verdict = read(name);
-    expect(verdict.content).toEqual(detached === undefined ? large : undefined);
+    read(name);
+    expect(readSignedShape(cms).content).toEqual(detached === undefined ? large : undefined);
     const changed = Buffer.from(large.toString().replace("signed", "sighed"));
     if (detached !== undefined) expect(verifySignedData(cms, changed, NOW)).toMatchObject({ kind: "refused" });
     // Ed25519 is not in the CMS of openssl 3.0
@@ -134,11 +135,9 @@ describe("BouncyCastle", () => {
     expect(reasonOf(verifySignedData(signed("bare").cms, large, NOW))).toBe("signer certificate is missing");
   });
 
-  test("capabilities come in their order, with their parameters", () => {
+  test("capabilities come in their order, also those with parameters", () => {
     const { capabilities } = read("capabilities");
-    expect(capabilities.map((one) => one.oid)).toEqual([AES256_CBC, "2.16.840.1.101.3.4.1.2", RC2_CBC]);
-    expect(capabilities[0]?.parameters).toBeUndefined();
-    expect(capabilities[2]?.parameters).toEqual(Buffer.of(2, 2, 0, 128));
+    expect(capabilities).toEqual([AES256_CBC, "2.16.840.1.101.3.4.1.2", RC2_CBC]);
   });
 });
 
@@ -148,7 +147,7 @@ describe("openssl", () => {
     const cms = opensslSign(content, { by: alice, companions: [path("bob"), path("issuing")] });
     const verdict = verifySignedData(cms, content, before + 60_000);
     if (verdict.kind === "refused") throw new Error(verdict.reason);
-    expect(verdict.capabilities[0]?.oid).toBe(AES256_CBC);
+    expect(verdict.capabilities[0]).toBe(AES256_CBC);
     expect(verdict.signedAt).toBeGreaterThanOrEqual(before);
     expect(verdict.preferred).toBeUndefined();
     expect(verdict.certificates.map((one) => one.fingerprint).sort()).toEqual(
