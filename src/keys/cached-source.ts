@@ -4,7 +4,7 @@
 //   found and absent are kept, in memory and in the database; failed never is.
 //   Keys that serve nobody count as absent: what is put in their place must be found as soon as what was never there.
 //   Look-ups of one address at the same time are one look-up.
-//   After three failures of the server in a row the source rests, longer each time; then one look-up finds out whether it is back.
+//   After three failures of the server in a row the source rests, 5 s and then twice as long each time; then one look-up finds out whether it is back.
 //   An answer that was asked for before an expiry is not kept after it.
 import {
   BrokenCircuitError,
@@ -13,6 +13,7 @@ import {
   ConsecutiveBreaker,
   ExponentialBackoff,
   handleWhenResult,
+  noJitterGenerator,
 } from "cockatiel";
 import { LRUCache } from "lru-cache";
 import { asError } from "../as-error.ts";
@@ -172,7 +173,12 @@ function newServer(clock: Clock): Server {
     handleWhenResult((said) => isServerFault(said as Answer<RecipientKey>)),
     {
       breaker: new ConsecutiveBreaker(FAILURES_BEFORE_REST),
-      halfOpenAfter: new ExponentialBackoff({ initialDelay: REST_FIRST_MS, maxDelay: REST_MAX_MS }),
+      halfOpenAfter: new ExponentialBackoff({
+        initialDelay: REST_FIRST_MS,
+        maxDelay: REST_MAX_MS,
+        // one look-up of one process comes back: there is no crowd to spread
+        generator: noJitterGenerator,
+      }),
     },
   );
   const server: Server = { breaker, lastFailure: undefined, restsSince: undefined };

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { cachedSource, SourceAtRest, type FitnessTest } from "../../src/keys/cached-source.ts";
 import type { CacheReading, KeptAnswer, KeyCache } from "../../src/keys/key-cache.ts";
 import { fitness } from "../../src/keys/fitness.ts";
@@ -290,6 +290,25 @@ describe("a server that is down", () => {
       }
     }
     expect(asked).toHaveLength(3);
+  });
+
+  test("it rests 5 s, then twice as long each time, at most a minute", async () => {
+    // the breaker looks at the time of day by itself
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { source, asked } = scripted(...Array.from({ length: 10 }, down));
+    const { cached } = stage(source);
+    const look = () => cached.find(ALICE, never);
+    for (let time = 0; time < 3; time++) await look();
+    for (const restMs of [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]) {
+      const before = asked.length;
+      vi.setSystemTime(Date.now() + restMs - 1);
+      await look();
+      expect(asked).toHaveLength(before);
+      vi.setSystemTime(Date.now() + 1);
+      await look();
+      expect(asked).toHaveLength(before + 1);
+    }
   });
 
   test("a clock that is set back by a day ends the rest, which else would last until it is that time again", async () => {
