@@ -24,7 +24,7 @@ export function autocryptKeys(keys: PersonalKeys): KeySource<PgpKey> {
   return personalSource<PgpKey>(keys, "pgp", "autocrypt", () => Promise.resolve(undefined));
 }
 
-/** Uploads of active users (and customers, where they may), as a source of one kind. An unknown person counts as a user. */
+/** Uploads of active users (and customers, where they may), as a source of one kind. Somebody whom Jira does not know counts as a user. */
 export function uploadedKeys<K extends RecipientKey>(
   keys: PersonalKeys,
   kind: KeyKind & K["kind"],

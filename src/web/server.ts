@@ -1,4 +1,4 @@
-// HTTP: liveness, readiness, and in a server of its own the metrics.
+// HTTP: liveness, readiness and the page on which the owner of a key confirms it, and in a server of its own the metrics.
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Registry } from "prom-client";
 import { addConfirmation, type Confirmed } from "./confirm.ts";
@@ -22,11 +22,11 @@ export type HttpServer = { readonly port: number; close(): Promise<void> };
 /** What the pages ask the rest of the house. */
 export type WebParts = {
   readonly readiness: () => Promise<Readiness>;
-  /** Takes the key that this token was made for; false when there is none such, or no more. */
+  /** Takes the key that this token was made for, if it still waits and may be used. */
   readonly confirm: (token: string) => Promise<Confirmed>;
 };
 
-/** GET /livez, /readyz, /confirm/TOKEN. Throws when the address is taken, naming the setting. */
+/** GET /livez, /readyz; GET and POST /confirm/TOKEN. Throws when the address is taken, naming the setting. */
 export async function openWeb(place: HttpPlace, { readiness, confirm }: WebParts): Promise<HttpServer> {
   const server = Fastify({ logger: false, bodyLimit: 65_536, forceCloseConnections: true });
   addConfirmation(server, confirm);
