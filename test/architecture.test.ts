@@ -19,7 +19,8 @@ const ROWS: readonly (readonly string[])[] = [
   ["keys", "smtp"],
   ["smime", "pgp", "users", "config", "spool", "log.ts"],
   ["mail", "http", "ldap", "metrics.ts"],
-  ["secret.ts", "clock.ts", "as-error.ts", "tls-trust.ts", "unless-aborted.ts"],
+  ["secret.ts", "clock.ts", "tls-trust.ts", "unless-aborted.ts"],
+  ["as-error.ts"],
 ];
 const MAX_LINES = 400;
 
