@@ -11,6 +11,7 @@ const PEERS: readonly { readonly name: string; readonly package: string; isThere
   { name: "BouncyCastle", package: "libbcmail-java", isThere: () => existsSync("/usr/share/java/bcmail.jar") },
   { name: "JavaMail", package: "libmail-java", isThere: () => existsSync("/usr/share/java/javax.mail.jar") },
   { name: "slapd", package: "slapd", isThere: () => existsSync("/usr/sbin/slapd") },
+  { name: "ldapmodify", package: "ldap-utils", isThere: () => existsSync("/usr/bin/ldapmodify") },
   { name: "SKS", package: "sks", isThere: () => existsSync("/usr/sbin/sks") },
   { name: "tinyproxy", package: "tinyproxy", isThere: () => existsSync("/usr/bin/tinyproxy") },
   { name: "squid", package: "squid", isThere: () => existsSync("/usr/sbin/squid") },

@@ -31,13 +31,14 @@ type Own = {
   onlyDomains?: string[];
   userFilter?: string;
   baseDn?: string;
+  mailAttribute?: string;
 };
 function directory(slapd: Slapd, own: Own = {}) {
   const server = own.server ?? ldapServer(slapd.settings(own.settings), manualClock());
   open.push(server);
   const disclosed = { count: 0 };
   const source = userDirectory({
-    ...{ name: "corp", server, baseDn: own.baseDn ?? PEOPLE, mailAttribute: "mail" },
+    ...{ name: "corp", server, baseDn: own.baseDn ?? PEOPLE, mailAttribute: own.mailAttribute ?? "mail" },
     ...{ userFilter: own.userFilter ?? "(objectClass=inetOrgPerson)", onlyDomains: own.onlyDomains ?? [] },
     ...{ disclosed: () => (disclosed.count += 1), settingName: "smime.userDirectories[0]" },
   });
@@ -290,4 +291,16 @@ describe("R24: verify", () => {
       "smime.userDirectories[0].userFilter is no LDAP filter",
     );
   });
+});
+
+test("R4: the user is found by the attribute that the directory of Jira has for it, and by no other", async () => {
+  const dn = `uid=bob,${PEOPLE}`;
+  await openldap.modify(`dn: ${dn}\nchangetype: modify\nadd: employeeNumber\nemployeeNumber: Bob@Example.com\n`);
+  const source = directory(openldap, { mailAttribute: "employeeNumber" });
+  expect(await ask(source, "bob@example.com")).toMatch(/^bob@/);
+  await openldap.logged((log) => log.includes("(employeeNumber=bob@example.com)"));
+  // alice has her address in mail alone
+  expect(await ask(source, "alice@example.com")).toBe("absent");
+  expect(await source.probe(never)).toMatchObject({ ok: true });
+  await openldap.modify(`dn: ${dn}\nchangetype: modify\ndelete: employeeNumber\n`);
 });
