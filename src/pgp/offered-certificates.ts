@@ -1,4 +1,5 @@
 // Keys that a mail brings, in a part of type application/pgp-keys (RFC 3156 7) or an Autocrypt field.
+import { asError } from "../as-error.ts";
 import { parseMailbox } from "../mail/address.ts";
 import { decodeArmor } from "./armor.ts";
 import { packetsIn, TAG } from "./packets.ts";
@@ -115,7 +116,6 @@ function keyIn(keydata: string): Uint8Array | OfferFault {
   try {
     return minimalKey(bytes).bytes;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    return { fault: `the keydata of the autocrypt field is not one key: ${reason}` };
+    return { fault: `the keydata of the autocrypt field is not one key: ${asError(cause).message}` };
   }
 }

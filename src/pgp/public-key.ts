@@ -97,7 +97,8 @@ export function excessOf({ algorithm, fields }: PublicKey): string | undefined {
   }
 }
 
-function bitLength(integer: Uint8Array): number {
+/** Of an unsigned integer, big-endian. */
+export function bitLength(integer: Uint8Array): number {
   const start = integer.findIndex((octet) => octet !== 0);
   return start < 0 ? 0 : (integer.length - start) * 8 - (Math.clz32(integer[start] ?? 0) - 24);
 }
@@ -160,6 +161,8 @@ export function isEcdsaSignature(
 
 function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const body = Buffer.concat(parts);
-  const head = body.length < 128 ? [tag, body.length] : [tag, 0x82, body.length >> 8, body.length & 0xff];
-  return Buffer.concat([Buffer.from(head), body]);
+  // in the fewest octets (X.690 10.1)
+  const { length } = body;
+  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...size]), body]);
 }

@@ -1,9 +1,10 @@
 // What the owner of an OpenPGP key has signed of it: only that is kept of a key that a mail brought, or merged.
 import { readKey, type SignaturePacket } from "openpgp";
+import { asError } from "../as-error.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { dropForged, type WholeKey } from "./genuine-signatures.ts";
 import { bodyOf, readPacket } from "./packets.ts";
-import { ALGORITHM, readPublicKey } from "./public-key.ts";
+import { ALGORITHM, bitLength, excessOf, readPublicKey } from "./public-key.ts";
 import { mergedKey, minimalKey } from "./transferable-key.ts";
 
 export type MergedCertificate =
@@ -15,8 +16,6 @@ export const MAX_OFFERED_BYTES = 512 * 1024;
 /** SHA-2 and SHA-3 of at least 256 bits (RFC 9580 9.5). SHA-224 is none of them: gpg never makes it. */
 const STRONG_DIGESTS: ReadonlySet<number> = new Set([8, 9, 10, 12, 14]);
 const MIN_RSA_BITS = 2047;
-const MAX_RSA_BITS = 16_384;
-const MAX_EXPONENT_BYTES = 8;
 
 export function isStrongDigest(hashAlgorithm: number | null): boolean {
   return hashAlgorithm !== null && STRONG_DIGESTS.has(hashAlgorithm);
@@ -32,19 +31,15 @@ export function checkSigningKey(publicBody: Uint8Array): void {
   const isAccepted = [rsa, rsaSignOnly, ecdsa, eddsaLegacy, ed25519, ed448].some((one) => one === key?.algorithm);
   if (key === undefined || !isAccepted)
     throw new Error(`signatures by keys of algorithm ${publicBody[5] ?? 0} are not accepted`);
+  const excess = excessOf(key);
+  if (excess !== undefined) throw new Error(`signatures by keys of ${excess} are not accepted`);
   if (key.algorithm !== rsa && key.algorithm !== rsaSignOnly) return;
-  const [modulus, exponent] = key.fields.map(withoutZeros) as [Uint8Array, Uint8Array];
-  const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
-  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)
-    throw new Error(`RSA keys of ${bits} bits are not accepted; ${MIN_RSA_BITS + 1} to ${MAX_RSA_BITS} are`);
-  const isTiny = exponent.length === 0 || (exponent.length === 1 && (exponent[0] ?? 0) <= 3);
-  if (isTiny || exponent.length > MAX_EXPONENT_BYTES || ((exponent.at(-1) ?? 0) & 1) === 0)
+  const [modulus = new Uint8Array(0), exponent = new Uint8Array(0)] = key.fields;
+  const bits = bitLength(modulus);
+  if (bits < MIN_RSA_BITS)
+    throw new Error(`RSA keys of ${bits} bits are not accepted; those of ${MIN_RSA_BITS + 1} are`);
+  if (bitLength(exponent) <= 2 || ((exponent.at(-1) ?? 0) & 1) === 0)
     throw new Error("RSA keys of such an exponent are not accepted");
-}
-
-function withoutZeros(integer: Uint8Array): Uint8Array {
-  const start = integer.findIndex((octet) => octet !== 0);
-  return start < 0 ? integer.subarray(integer.length) : integer.subarray(start);
 }
 
 /**
@@ -110,6 +105,6 @@ export async function mergedWith(
     const merged = mergedKey(known.bytes, await verifiedKey(offered, signal));
     return { kind: "merged", certificate: await readPgpCertificate(merged, now) };
   } catch (cause) {
-    return { kind: "refused", reason: cause instanceof Error ? cause.message : String(cause) };
+    return { kind: "refused", reason: asError(cause).message };
   }
 }

@@ -13,6 +13,7 @@ import {
   type Signature,
   type Subkey,
 } from "openpgp";
+import { asError } from "../as-error.ts";
 import { decodeArmor } from "./armor.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { packetsIn, readPacket, TAG } from "./packets.ts";
@@ -97,7 +98,7 @@ export async function verifyPgpSignature(
     const keys = candidates.map(readCandidate).filter((key) => key !== undefined);
     return await judged(signed, theOneSigned(signatures, keys), keys, now, signal);
   } catch (cause) {
-    return { kind: "refused", reason: cause instanceof Error ? cause.message : String(cause) };
+    return { kind: "refused", reason: asError(cause).message };
   }
 }
 
@@ -262,6 +263,6 @@ async function checkContent(content: Uint8Array, signature: Signature, key: Publ
 }
 
 function messageOf(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = asError(cause).message;
   return text.charAt(0).toLowerCase() + text.slice(1).replace(/\.$/, "");
 }

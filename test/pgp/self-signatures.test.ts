@@ -153,7 +153,7 @@ describe("HARV-36: keys to sign with", () => {
     ["2048 bits", rsa(Buffer.alloc(256, 0xff), F4), undefined],
     ["16384 bits", rsa(Buffer.alloc(2048, 0xff), F4), undefined],
     ["HARV-20: 1024 bits", rsa(Buffer.alloc(128, 0xff), F4), /RSA keys of 1024 bits/],
-    ["HARV-36: 32768 bits", rsa(Buffer.alloc(4096, 0xff), F4), /RSA keys of 32768 bits/],
+    ["HARV-36: 32768 bits", rsa(Buffer.alloc(4096, 0xff), F4), /keys of RSA with 32768 bits/],
     ["HARV-36: a long exponent", rsa(Buffer.alloc(256, 0xff), Buffer.alloc(100, 0xff)), /exponent/],
     ["HARV-20: exponent 1", rsa(Buffer.alloc(256, 0xff), Buffer.from([1])), /exponent/],
     ["HARV-20: exponent 3", rsa(Buffer.alloc(256, 0xff), Buffer.from([3])), /exponent/],
