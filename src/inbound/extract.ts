@@ -24,7 +24,7 @@ import { verifySignedData, type SignedVerdict } from "../smime/signed-data.ts";
 
 type GoodSignature = Extract<SignedVerdict, { kind: "good" }>;
 
-/** `offered` are the OpenPGP keys that came along, whoever signed; `hasSecret`: a private key is among what was sent. */
+/** `offered` are the OpenPGP keys that came along, whoever signed. */
 export type Teaching =
   | { readonly kind: "unsigned" }
   | {
@@ -50,7 +50,7 @@ const SIGNATURE_TYPES: ReadonlyMap<string, "smime" | "pgp"> = new Map([
 /** Room for a signature part as it is encoded: one over a chain of certificates may have hundreds of kilobytes. */
 const MAX_SIGNATURE_BYTES = { pgp: 64 * 1024, smime: 1536 * 1024 } as const;
 /** Room for the keys of a whole message, as they are encoded. */
-const MAX_KEYS_BYTES = 2 * 1024 * 1024;
+export const MAX_KEYS_BYTES = 2 * 1024 * 1024;
 const MAX_KEYS = 1_000;
 
 /**
@@ -74,7 +74,7 @@ export async function teachingOf(message: Uint8Array, now: number, signal: Abort
   return smimeTeaching(verifySignedData(body.bytes, undefined, now));
 }
 
-async function turn(signal: AbortSignal): Promise<void> {
+export async function turn(signal: AbortSignal): Promise<void> {
   await setImmediate();
   signal.throwIfAborted();
 }
@@ -147,36 +147,13 @@ async function offeredKeys(entity: Entity, signal: AbortSignal): Promise<readonl
   return keys;
 }
 
-const isOfKeys = ({ content }: Leaf) => content.type === "application/pgp-keys";
+export const isOfKeys = ({ content }: Leaf) => content.type === "application/pgp-keys";
 
-function keysIn(entity: Entity): readonly OfferedKey[] {
+/** None when they are too large, not to be decoded or no keys. */
+export function keysIn(entity: Entity): readonly OfferedKey[] {
   const body = decodedBody(entity, MAX_KEYS_BYTES);
   const offered = "fault" in body ? body : candidatesIn(body.bytes);
   return "fault" in offered ? [] : offered;
-}
-
-/** Types under which programs send a PKCS#12 file: it holds a private key, whatever else. */
-const PKCS12 = /^application\/(?:x-)?pkcs-?12$/;
-const PRIVATE_KEY = /-----BEGIN (?:PGP |RSA |EC |ENCRYPTED )?PRIVATE KEY(?: BLOCK)?-----/;
-
-/**
- * Whether somebody has sent a private key along, by mistake. Of parts with keys as many are looked into as may teach. Rejects
- * when `signal` fires.
- */
-export async function holdsPrivateKey(message: Uint8Array, signal: AbortSignal): Promise<boolean> {
-  let keysBytes = 0;
-  for (const leaf of walk(readEntity(message))) {
-    await turn(signal);
-    if ("fault" in leaf) continue;
-    if (PKCS12.test(leaf.content.type)) return true;
-    const body = decodedBody(leaf.entity);
-    const text = ("fault" in body ? bodyOf(leaf.entity) : body.bytes).toString("latin1", 0, 65_536);
-    if (PRIVATE_KEY.test(text)) return true;
-    if (!isOfKeys(leaf)) continue;
-    keysBytes += bodyOf(leaf.entity).length;
-    if (keysBytes <= MAX_KEYS_BYTES && keysIn(leaf.entity).some(({ isSecret }) => isSecret)) return true;
-  }
-  return false;
 }
 
 /**

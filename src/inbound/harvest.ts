@@ -15,15 +15,17 @@ import { asError } from "../as-error.ts";
 import { pgpKey, type RecipientKey } from "../keys/recipient-key.ts";
 import { mailboxesIn, type Mailbox } from "../mail/address.ts";
 import { collect } from "../mail/chunks.ts";
+import type { HeaderSection } from "../mail/header.ts";
 import { readEntity } from "../mail/mime.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import { takeAutocrypt } from "./autocrypt.ts";
 import { authorOf, mayNotTeach } from "./author.ts";
 import { evidenceFor, type EvidenceRule, type Signer } from "./evidence.ts";
-import { encryptionCertificate, holdsPrivateKey, teachingOf, type Teaching } from "./extract.ts";
+import { encryptionCertificate, teachingOf, type Teaching } from "./extract.ts";
 import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
 import { keepKey, type KeepParts } from "./keep.ts";
 import { confirmationNotice, privateKeyNotice, type NoticeParts } from "./notices.ts";
+import { holdsPrivateKey } from "./private-keys.ts";
 import { takeRevocations } from "./revocations.ts";
 
 export type HarvestParts = KeepParts &
@@ -74,38 +76,84 @@ function askingInTime(parts: HarvestParts, signal: AbortSignal): HarvestParts {
   return { ...parts, isKnown: (mailbox, stopped) => Promise.race([parts.isKnown(mailbox, stopped), tooLate]) };
 }
 
+type Incoming = {
+  readonly message: Buffer;
+  readonly header: HeaderSection;
+  readonly author: ReturnType<typeof authorOf>;
+  readonly teaching: Teaching;
+  /** Why the mail may teach nothing, whatever is in it. */
+  readonly objection: string | undefined;
+};
+
+/** `isBelieved`: there was a good signature, and evidence that From is true. */
+type Lesson = { readonly notices: readonly Notice[]; readonly isBelieved: boolean };
+
 /** Rejects when `signal` fires, and then tells nothing: it has been told already. */
 async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): Promise<readonly Notice[]> {
+  const { content, envelope, id } = leased;
+  if (content.size > MAX_MESSAGE_BYTES) {
+    parts.observe.happened("ignored", { reason: "too-large" }, id);
+    return [];
+  }
+  const message = await collect(content);
+  signal.throwIfAborted();
+  const teaching = await teachingOf(message, parts.now(), signal);
+  const { header } = readEntity(message);
+  const objection = mayNotTeach(header, envelope.reversePath);
+  const mail: Incoming = { message, header, author: authorOf(header), teaching, objection };
+  const isLeaking = await leaks(mail, signal);
+  const { notices, isBelieved } = await lessonOf(mail, leased, parts, signal);
+  if (!isLeaking || "refused" in mail.author) return notices;
+  // a warning about a forged mail would be backscatter
+  if (!isBelieved && !(await isVouchedFor(mail, leased, parts, signal))) return notices;
+  return [await privateKeyNotice(mail.author.mailbox, parts), ...notices];
+}
+
+/** Whether somebody who can be told so has sent a private key along, signed or not. */
+async function leaks({ message, author, teaching, objection }: Incoming, signal: AbortSignal): Promise<boolean> {
+  if ("refused" in author || objection !== undefined) return false;
+  return holdsPrivateKey(message, "offered" in teaching ? teaching.offered : [], signal);
+}
+
+/** Whether the evidence for From holds without a signature; signature-only has none. */
+async function isVouchedFor(
+  { header, author }: Incoming,
+  { content: message }: Leased,
+  { evidence, now }: HarvestParts,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if ("refused" in author || evidence.kind === "signature-only") return false;
+  const { mailbox } = author;
+  const signer = { kind: "pgp", mailboxes: [mailbox] } as const;
+  const mail = { header, message, author: mailbox, signer, teachesBy: "content-type" } as const;
+  return (await evidenceFor(evidence, mail, now(), signal)).believed;
+}
+
+async function lessonOf(mail: Incoming, leased: Leased, parts: HarvestParts, signal: AbortSignal): Promise<Lesson> {
   const { observe } = parts;
-  const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp", detail?: string): readonly Notice[] => {
+  const { header, author, teaching, objection } = mail;
+  const none: Lesson = { notices: [], isBelieved: false };
+  const ignored = (reason: string, address?: Mailbox, kind?: "smime" | "pgp", detail?: string): Lesson => {
     signal.throwIfAborted();
     observe.happened("ignored", { reason, address, kind, detail }, leased.id);
-    return [];
+    return none;
   };
-  if (leased.content.size > MAX_MESSAGE_BYTES) return ignored("too-large");
-  const message = await collect(leased.content);
-  signal.throwIfAborted();
-  const now = parts.now();
-  const teaching = await teachingOf(message, now, signal);
-  const { header } = readEntity(message);
-  const author = authorOf(header);
   if (teaching.kind === "unsigned") {
-    const mayTeach = parts.autocrypt && "mailbox" in author && !mayNotTeach(header, leased.envelope.reversePath);
-    if (mayTeach)
+    if (parts.autocrypt && "mailbox" in author && objection === undefined)
       await takeAutocrypt({ header, message: leased.content, author: author.mailbox }, parts, signal, leased.id);
-    return [];
+    return none;
   }
   const kind = teaching.kind === "refused" ? teaching.by : teaching.kind;
   if ("refused" in author) return ignored(author.refused, undefined, kind);
   const { mailbox } = author;
   observe.happened("seen", { address: mailbox, kind }, leased.id);
   if ("offered" in teaching) await takeRevocations(mailbox, teaching.offered, parts, signal, leased.id);
-  const objection = mayNotTeach(header, leased.envelope.reversePath);
   if (objection !== undefined) return ignored(objection, mailbox, kind);
   if (teaching.kind === "refused") return ignored(teaching.reason, mailbox, kind);
 
   await parts.policy.ready?.(signal);
   signal.throwIfAborted();
+  const now = parts.now();
   const taught = taughtBy(teaching, mailbox, parts, now);
   if ("refused" in taught) return ignored(taught.refused, mailbox, kind, taught.detail);
   const belief = await evidenceFor(
@@ -115,9 +163,7 @@ async function learn(leased: Leased, parts: HarvestParts, signal: AbortSignal): 
     signal,
   );
   if (!belief.believed) return ignored(belief.reason, mailbox, kind);
-  const hasLeaked = await holdsPrivateKey(message, signal);
-  const notices = hasLeaked ? [await privateKeyNotice(mailbox, parts)] : [];
-  return [...notices, ...(await keep(mailbox, taught, belief.by, parts, signal, leased.id))];
+  return { notices: await keep(mailbox, taught, belief.by, parts, signal, leased.id), isBelieved: true };
 }
 
 type Taught = { readonly key: RecipientKey; readonly signedAt: number; readonly signer: Signer };

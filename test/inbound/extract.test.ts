@@ -1,6 +1,7 @@
 // What a signed message teaches, and what it must not: parts of another message, keys without number, certificates of anybody.
 import { afterAll, describe, expect, test } from "vitest";
-import { encryptionCertificate, holdsPrivateKey, teachingOf } from "../../src/inbound/extract.ts";
+import { encryptionCertificate, teachingOf } from "../../src/inbound/extract.ts";
+import { holdsPrivateKey } from "../../src/inbound/private-keys.ts";
 import type { FitnessPolicy } from "../../src/keys/fitness.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { parseCertificate } from "../../src/smime/certificate.ts";
@@ -108,7 +109,7 @@ describe("M1: what a mail by anybody may cost", () => {
     setImmediate(() => over.abort(new Error("over")));
     await expect(outcomeOf(mailWith(keysPart(10).repeat(5)), over.signal)).rejects.toThrow("over");
     const leaves = `Content-Type: multipart/mixed; boundary=m\r\n\r\n${"--m\r\n\r\nx\r\n".repeat(50)}--m--\r\n`;
-    await expect(holdsPrivateKey(Buffer.from(leaves), over.signal)).rejects.toThrow("over");
+    await expect(holdsPrivateKey(Buffer.from(leaves), [], over.signal)).rejects.toThrow("over");
     const opaque = opaqueSignedMail({ from: ANN }, Buffer.from("x"));
     await expect(outcomeOf(opaque, over.signal)).rejects.toThrow("over");
     const clear = clearSignedMail({ from: ANN }, textEntity(), Buffer.from("x"));
