@@ -214,6 +214,6 @@ function domainOf(text: string): string | undefined {
 }
 
 /** A domain of one label is nobody's: com is no parent here. */
-export function isSameOrParent(domain: string, of: string): boolean {
+function isSameOrParent(domain: string, of: string): boolean {
   return domain === of || (domain.includes(".") && of.endsWith(`.${domain}`));
 }

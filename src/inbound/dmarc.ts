@@ -1,28 +1,19 @@
-// Dmarc: our own check whether the author's domain stands by a message (RFC 6376, 7208, 9989), by mailauth and within bounds.
+// Dmarc: our own check whether the author's domain stands by a message (RFC 6376, 9989), by mailauth and within bounds.
 //
-// Behind a border MTA the host that delivered the message from outside is not known, so DKIM is what counts; SPF is asked only
-// when the caller knows the outside peer. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`.
+// Behind a border MTA the host that delivered the message from outside is not known, so DKIM is what counts, and SPF cannot be
+// asked. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`.
 import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { evaluateDmarc } from "mailauth/lib/dmarc/index.js";
-import { spf } from "mailauth/lib/spf/index.js";
 import { asError } from "../as-error.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { readHead, sizedFrom, type Sized } from "../mail/chunks.ts";
 import { joinFields, MAX_HEADER_BYTES, readHeader, type HeaderField, type HeaderSection } from "../mail/header.ts";
-import { isSameOrParent } from "./authentication-results.ts";
 import { authorOf, type Belief } from "./author.ts";
 
 /** Answers as `dns.promises.resolve(name, type)` does, its error codes included (ENOTFOUND, ENODATA: there is none). */
 export type DnsResolve = (name: string, type: string) => Promise<string[][] | string[]>;
-
-/** The host that sent the message from outside, when the caller knows it: then SPF may speak too. */
-export type OutsidePeer = {
-  readonly address: string;
-  readonly heloName: string;
-  readonly reversePath: Mailbox | undefined;
-};
 
 export type DmarcCheck = {
   readonly message: Sized;
@@ -30,7 +21,6 @@ export type DmarcCheck = {
   /** Milliseconds since 1970: signatures that expired before do not count. */
   readonly now: number;
   readonly resolve: DnsResolve;
-  readonly peer?: OutsidePeer | undefined;
   /** A field, in lower case, that a DKIM signature must cover to count: the one that what is learned rests on. */
   readonly signedField?: string | undefined;
   readonly signal: AbortSignal;
@@ -92,13 +82,8 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
       return no("dmarc: From is read in two ways");
     const passed = dkim.results.filter(({ status }) => status.result === "pass");
     const counted = passed.filter((signature) => faultOf(signature, signedField) === undefined);
-    const verdict = await evaluate(author, counted, [], resolver);
-    if (verdict.believed) return verdict;
-    const reason = verdict.reason + dkimReason(dkim.results, signedField);
-    if (check.peer === undefined) return no(reason);
-    const spfDomain = await spfPass(check.peer, author, resolver);
-    if (spfDomain === undefined) return no(`${reason}; spf does not vouch either`);
-    return await evaluate(author, counted, [spfDomain], resolver);
+    const verdict = await evaluate(author, counted, resolver);
+    return verdict.believed ? verdict : no(verdict.reason + dkimReason(dkim.results, signedField));
   } finally {
     octets.destroy();
   }
@@ -193,12 +178,7 @@ function dkimReason(signatures: readonly Signature[], signedField: string | unde
   return reasons.length > 0 ? `; ${[...new Set(reasons)].join(", ")}` : "";
 }
 
-async function evaluate(
-  author: Mailbox,
-  signatures: readonly Signature[],
-  spfDomains: string[],
-  resolver: DnsResolve,
-): Promise<Belief> {
+async function evaluate(author: Mailbox, signatures: readonly Signature[], resolver: DnsResolve): Promise<Belief> {
   const dkimDomains = signatures.flatMap(({ signingDomain }) =>
     signingDomain === undefined ? [] : [{ domain: signingDomain }],
   );
@@ -206,7 +186,6 @@ async function evaluate(
     headerFrom: author.domain,
     fromFields: 1,
     dkimDomains,
-    spfDomains,
     resolver,
     strict: true,
   });
@@ -216,24 +195,7 @@ async function evaluate(
   if (result === "temperror") return no("dmarc=temperror: try later is no use: not learned");
   if (result !== "pass") return no(`dmarc=${result}`);
   const signer = response.alignment.dkim.result;
-  return { believed: true, by: `own check: dmarc=pass, ${typeof signer === "string" ? `dkim of ${signer}` : "spf"}` };
-}
-
-/**
- * The domain that SPF passes for, when it is the author's, above or below it; siblings under one suffix are left out. A null
- * reverse-path speaks of the host's own name and says nothing of an author.
- */
-async function spfPass(peer: OutsidePeer, author: Mailbox, resolver: DnsResolve): Promise<string | undefined> {
-  if (peer.reversePath === undefined) return undefined;
-  const { domain } = peer.reversePath;
-  if (!isSameOrParent(domain, author.domain) && !isSameOrParent(author.domain, domain)) return undefined;
-  const answer = await spf({
-    sender: peer.reversePath.address,
-    ip: peer.address,
-    helo: peer.heloName,
-    mta: "localhost",
-    resolver,
-    strict: true,
-  });
-  return answer.status.result === "pass" ? domain : undefined;
+  // nothing else was there to pass: a verdict without a signer is a fault of mailauth's
+  if (typeof signer !== "string") return no("dmarc: no signer vouches for the author's domain");
+  return { believed: true, by: `own check: dmarc=pass, dkim of ${signer}` };
 }

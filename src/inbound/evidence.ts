@@ -16,12 +16,12 @@ import type { Sized } from "../mail/chunks.ts";
 import { fieldsNamed, fieldValue, type HeaderSection } from "../mail/header.ts";
 import { authenticatedAuthor } from "./authentication-results.ts";
 import type { Belief } from "./author.ts";
-import { checkDmarc, type DnsResolve, type OutsidePeer } from "./dmarc.ts";
+import { checkDmarc, type DnsResolve } from "./dmarc.ts";
 
 /** What inbound.evidence says, with what that check needs. */
 export type EvidenceRule =
   | { readonly kind: "authentication-results"; readonly authservId: string }
-  | { readonly kind: "dmarc"; readonly resolve: DnsResolve; readonly peer?: OutsidePeer | undefined }
+  | { readonly kind: "dmarc"; readonly resolve: DnsResolve }
   | { readonly kind: "signature-only" };
 
 /** Who made a signature that verifies: the mailboxes of a certificate, or of the valid User IDs of a key. */
@@ -55,9 +55,8 @@ export async function evidenceFor(
         return { believed: false, reason: "not every DKIM-Signature covers the Autocrypt field" };
       return authenticatedAuthor(header, rule.authservId, author);
     case "dmarc": {
-      const { resolve, peer } = rule;
       const signedField = signer.kind === "smime" && signer.hasCertificationPath ? undefined : teachesBy;
-      return checkDmarc({ message, author, now, resolve, peer, signedField, signal });
+      return checkDmarc({ message, author, now, resolve: rule.resolve, signedField, signal });
     }
     case "signature-only":
       return bySignature(signer);

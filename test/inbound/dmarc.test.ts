@@ -375,34 +375,3 @@ describe("HARV-39: what a mail may cost", () => {
     expect(asked.filter((question) => question.includes(".arc.test"))).toEqual([]);
   });
 });
-
-describe("SPF", () => {
-  const records = { "_dmarc.corp.test": POLICY, "corp.test": "v=spf1 ip4:192.0.2.7 -all" };
-  const peer = { address: "192.0.2.7", heloName: "mail.corp.test", reversePath: mailbox("ann@corp.test") };
-
-  test("speaks only when the outside peer is known", async () => {
-    expect((await judge(PLAIN, records)).verdict).toMatch(/^not: dmarc=fail/);
-    expect((await judge(PLAIN, records, { peer })).verdict).toBe("own check: dmarc=pass, spf");
-  });
-
-  test.each([
-    ["of another address", { ...peer, address: "192.0.2.8" }],
-    ["with a null reverse-path", { ...peer, reversePath: undefined }],
-    ["with another domain's reverse-path", { ...peer, reversePath: mailbox("ann@evil.test") }],
-    [
-      "with the reverse-path of a domain below that has no SPF record",
-      { ...peer, reversePath: mailbox("ann@evil.corp.test") },
-    ],
-  ])("a peer %s does not vouch", async (_, other) => {
-    const evil = { "evil.test": "v=spf1 +all", "_dmarc.evil.test": POLICY };
-    expect((await judge(PLAIN, { ...records, ...evil }, { peer: other })).verdict).toMatch(/^not: dmarc=fail/);
-  });
-
-  test("of a customer of the same shared suffix does not vouch", async () => {
-    const shared = { "_dmarc.github.io": POLICY, "eve.github.io": "v=spf1 +all" };
-    const text = PLAIN.replace("corp.test>", "ann.github.io>");
-    const eve = { ...peer, reversePath: mailbox("eve@eve.github.io") };
-    const { verdict } = await judge(text, shared, { author: mailbox("ann@ann.github.io"), peer: eve });
-    expect(verdict).toMatch(/^not: dmarc=fail.*spf does not vouch/);
-  });
-});
