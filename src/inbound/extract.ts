@@ -15,7 +15,7 @@ import {
   type Leaf,
   type Multipart,
 } from "../mail/mime.ts";
-import { transferEncoding } from "../mail/transfer-encoding.ts";
+import { decodingInPieces, transferEncoding } from "../mail/transfer-encoding.ts";
 import type { PgpCertificate } from "../pgp/certificate.ts";
 import { candidatesIn, type OfferedKey } from "../pgp/offered-certificates.ts";
 import { verifyPgpSignature } from "../pgp/signed-message.ts";
@@ -66,12 +66,22 @@ export async function teachingOf(message: Uint8Array, now: number, signal: Abort
   }
   const isOpaque = content.type === "application/pkcs7-mime" || content.type === "application/x-pkcs7-mime";
   if (!isOpaque || content.parameters.get("smime-type")?.toLowerCase() !== "signed-data") return { kind: "unsigned" };
-  // no program writes it so, and 15 MiB of it would block for half a second
-  const isQuoted = transferEncoding(root.header) === "quoted-printable";
-  const body = isQuoted ? { fault: "signed-data in quoted-printable" } : decodedBody(root);
+  const body = await decodedInTurns(root, signal);
   if ("fault" in body) return { kind: "refused", by: "smime", reason: body.fault, offered: [] };
   await turn(signal);
   return smimeTeaching(verifySignedData(body.bytes, undefined, now));
+}
+
+async function decodedInTurns(entity: Entity, signal: AbortSignal) {
+  const encoding = transferEncoding(entity.header);
+  if (typeof encoding !== "string") return encoding;
+  // no program writes it so, and 15 MiB of it would block for half a second
+  if (encoding === "quoted-printable") return { fault: "signed-data in quoted-printable" };
+  const work = decodingInPieces(bodyOf(entity), encoding);
+  for (let step = work.next(); ; step = work.next()) {
+    if (step.done === true) return step.value;
+    await turn(signal);
+  }
 }
 
 export async function turn(signal: AbortSignal): Promise<void> {
@@ -140,7 +150,7 @@ async function offeredKeys(entity: Entity, signal: AbortSignal): Promise<readonl
     return { fault: `the keys that came along have ${sizeBytes} octets; at most ${MAX_KEYS_BYTES} are read` };
   for (const one of bodies) {
     await turn(signal);
-    keys.push(...keysIn(one));
+    keys.push(...(await keysIn(one, signal)));
     if (keys.length > MAX_KEYS) return { fault: `more than ${MAX_KEYS} keys came along` };
   }
   await turn(signal);
@@ -150,8 +160,9 @@ async function offeredKeys(entity: Entity, signal: AbortSignal): Promise<readonl
 export const isOfKeys = ({ content }: Leaf) => content.type === "application/pgp-keys";
 
 /** None when they are too large, not to be decoded or no keys. */
-export function keysIn(entity: Entity): readonly OfferedKey[] {
+export async function keysIn(entity: Entity, signal: AbortSignal): Promise<readonly OfferedKey[]> {
   const body = decodedBody(entity, MAX_KEYS_BYTES);
+  await turn(signal);
   const offered = "fault" in body ? body : candidatesIn(body.bytes);
   return "fault" in offered ? [] : offered;
 }

@@ -28,7 +28,8 @@ export async function holdsPrivateKey(
     if (isPkcs12(leaf) || PRIVATE_KEY.test(beginningOf(leaf.entity))) return true;
     if (!isOfKeys(leaf) || offered.length > 0) continue;
     keysBytes += bodyOf(leaf.entity).length;
-    if (keysBytes <= MAX_KEYS_BYTES && keysIn(leaf.entity).some(({ isSecret }) => isSecret)) return true;
+    if (keysBytes > MAX_KEYS_BYTES) continue;
+    if ((await keysIn(leaf.entity, signal)).some(({ isSecret }) => isSecret)) return true;
   }
   return false;
 }

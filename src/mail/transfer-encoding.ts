@@ -21,39 +21,73 @@ export function transferEncoding(header: HeaderSection): TransferEncoding | Mime
   return ENCODINGS.find((encoding) => encoding === value) ?? { fault: "Content-Transfer-Encoding is not known" };
 }
 
+type Decoded = { readonly bytes: Buffer } | MimeFault;
+
 /** The octets that a body stands for; 7bit, 8bit and binary are not copied. Takes time in proportion to the size. */
-export function decodeBody(body: Buffer, encoding: TransferEncoding): { readonly bytes: Buffer } | MimeFault {
+export function decodeBody(body: Buffer, encoding: TransferEncoding): Decoded {
+  const work = decodingInPieces(body, encoding);
+  let step = work.next();
+  while (step.done !== true) step = work.next();
+  return step.value;
+}
+
+/** The same, with a stop after each MiB of base64, when other work may be done. */
+export function* decodingInPieces(body: Buffer, encoding: TransferEncoding): Generator<void, Decoded, void> {
   switch (encoding) {
     case "7bit":
     case "8bit":
     case "binary":
       return { bytes: body };
     case "base64":
-      return fromBase64(body);
+      return yield* fromBase64(body);
     case "quoted-printable":
       return fromQuotedPrintable(body);
   }
 }
 
+/** Of a multiple of four characters, so that each piece stands for whole octets. */
+const PIECE_BYTES = 1024 * 1024;
+
 /** Base64 in lines of any length; white space may end a line and stand nowhere else. */
-function fromBase64(body: Buffer): { readonly bytes: Buffer } | MimeFault {
-  const digits = Buffer.allocUnsafe(body.length);
+function* fromBase64(body: Buffer): Generator<void, Decoded, void> {
+  const digits = Buffer.allocUnsafe(Math.min(PIECE_BYTES, body.length));
+  const pieces: Buffer[] = [];
   let count = 0;
   let isLineOver = false;
-  for (let at = 0; at < body.length; at += 1) {
-    const octet = body[at] ?? 0;
-    if (octet === LF) isLineOver = false;
-    else if (octet === SPACE || octet === TAB || (octet === CR && body[at + 1] === LF)) isLineOver = true;
-    else if (isLineOver) return { fault: "base64 with white space within a line" };
-    else digits[count++] = octet;
+  for (let start = 0; start < body.length; start += PIECE_BYTES) {
+    const end = Math.min(start + PIECE_BYTES, body.length);
+    for (let at = start; at < end; at += 1) {
+      const octet = body[at] ?? 0;
+      if (octet === LF) isLineOver = false;
+      else if (octet === SPACE || octet === TAB || (octet === CR && body[at + 1] === LF)) isLineOver = true;
+      else if (isLineOver) return { fault: "base64 with white space within a line" };
+      else {
+        if (count === PIECE_BYTES) {
+          const piece = pieceOf(digits);
+          // padding ends the whole
+          if (piece === undefined || piece.length % 3 !== 0) return MALFORMED;
+          pieces.push(piece);
+          count = 0;
+        }
+        digits[count++] = octet;
+      }
+    }
+    if (end < body.length) yield;
   }
-  const text = digits.toString("latin1", 0, count);
-  const bytes = Buffer.from(text, "base64");
-  // what the decoder passes over in silence (other characters, padding in the middle, stray bits) does not come back
-  return bytes.toString("base64") === text ? { bytes } : { fault: "base64 is malformed" };
+  const last = pieceOf(digits.subarray(0, count));
+  return last === undefined ? MALFORMED : { bytes: Buffer.concat([...pieces, last]) };
 }
 
-function fromQuotedPrintable(body: Buffer): { readonly bytes: Buffer } | MimeFault {
+const MALFORMED: MimeFault = { fault: "base64 is malformed" };
+
+function pieceOf(digits: Buffer): Buffer | undefined {
+  const text = digits.toString("latin1");
+  const bytes = Buffer.from(text, "base64");
+  // what the decoder passes over in silence (other characters, padding in the middle, stray bits) does not come back
+  return bytes.toString("base64") === text ? bytes : undefined;
+}
+
+function fromQuotedPrintable(body: Buffer): Decoded {
   const out = Buffer.allocUnsafe(body.length);
   let size = 0;
   for (let at = 0; at < body.length;) {

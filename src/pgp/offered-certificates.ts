@@ -42,7 +42,8 @@ export function candidatesIn(attachment: Uint8Array): readonly OfferedKey[] | Of
   const keys: OfferedKey[] = [];
   for (const { bytes, isSecret } of ringsIn(attachment)) {
     if (isSecret && bytes.length === 0) keys.push({ bytes, isSecret });
-    for (const part of splitRing(bytes)) {
+    // packets of keys have more than eight octets, but for some of their names: else the ring is made to be slow
+    for (const part of splitRing(bytes, Math.ceil(bytes.length / 8))) {
       const own = bytes.subarray(part.start, part.end);
       if (part.kind === "key") keys.push({ bytes: own, isSecret: isSecret || hasSecretPacket(own) });
       // broken or not, it must not go unnoticed

@@ -20,10 +20,10 @@ const MAX_PACKETS = 8_000_000;
 
 /**
  * Cuts at primary keys. Where the packets get out of step the next place is looked for at which a whole, readable primary-key
- * packet stands. Every octet, but for ignorable packets between keys, lies in one part.
+ * packet stands. Every octet, but for ignorable packets between keys, lies in one part. Packets are visited `mostPackets` times.
  */
-export function* splitRing(bytes: Uint8Array): Generator<RingPart> {
-  let packetsLeft = MAX_PACKETS;
+export function* splitRing(bytes: Uint8Array, mostPackets = MAX_PACKETS): Generator<RingPart> {
+  let packetsLeft = mostPackets;
   for (let at = 0; at < bytes.length;) {
     const first = readPacket(bytes, at);
     if ("fault" in first || !isPrimaryKey(first.tag)) {

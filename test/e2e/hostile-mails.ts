@@ -1,9 +1,10 @@
-// Mails made to keep the relay busy: a flooded key, forged self-signatures, compressed bombs, parts and ASN.1 nested without end.
+// Mails made to keep the relay busy: flooded and forged keys, bombs, parts and ASN.1 without end, as much as may be looked at.
 import { randomBytes } from "node:crypto";
 import { deflateRawSync } from "node:zlib";
 import { readPacket, TAG, writePacket } from "../../src/pgp/packets.ts";
 import { fixtureBytes } from "../fixtures.ts";
 import { certified, integer, rsaBody } from "../pgp/forged-keys.ts";
+import { fixtureSigner, opensslSign } from "../smime/signed-mail.ts";
 
 const FROM = "alice@example.com";
 const MIB = 1024 * 1024;
@@ -18,6 +19,8 @@ export function hostileMails(): ReadonlyMap<string, Buffer> {
     ["a compressed bomb as the signature", signed("pgp", keysPart(fixtureBytes("pgp/alice.gpg")), base64(bomb()))],
     ["parts in 400 multiparts", signed("pgp", nested(400), ARMOR)],
     ["200,000 octets of ASN.1 that only open", signed("pkcs7", TEXT, base64(Buffer.alloc(200_000, "3080", "hex")))],
+    ["2 MiB of keys hidden in the packets of other keys", withKeys(hiddenKeys(1.45 * MIB))],
+    ["15 MiB of opaque S/MIME in pieces", opaque(10.9 * MIB, ["-stream"])],
   ]);
 }
 
@@ -72,6 +75,22 @@ function certification(): Buffer {
 /** A key of its own whose self-signatures all name it and none of which verifies. */
 function forgedKey(): Buffer {
   return certified(rsaBody(4096), `Alice <${FROM}>`, { count: 190, sign: () => [integer(4096)] });
+}
+
+/** Each User ID packet holds another key, so that the ring is read anew from each; an octet that is no packet ends it. */
+function hiddenKeys(sizeBytes: number): Buffer {
+  const key = writePacket(TAG.publicKey, Buffer.from("040101010101000101000101", "hex"));
+  return Buffer.concat([key, Buffer.alloc(sizeBytes, writePacket(TAG.userId, key)), Buffer.from([0])]);
+}
+
+/** A SignedData of Alice's with its content inside, one octet of which is another now. */
+function opaque(sizeBytes: number, options: readonly string[]): Buffer {
+  const content = Buffer.alloc(sizeBytes, "Text of a mail.\r\n");
+  const cms = opensslSign(content, { by: fixtureSigner("alice"), isOpaque: true, options });
+  cms[cms.indexOf("Text")] = 0;
+  return Buffer.from(
+    `From: ${FROM}\r\nContent-Type: application/pkcs7-mime; smime-type=signed-data\r\n${base64(cms)}\r\n`,
+  );
 }
 
 /** Compressed data (RFC 9580 5.6) in compressed data: 256 MiB of a literal in a few hundred octets. */

@@ -52,6 +52,22 @@ describe("a transfer encoding", () => {
     expect(decoded(encoding, body)).toEqual({ fault: expect.stringMatching(/^\S.+[^.]$/) as string });
   });
 
+  const MIB = 1024 * 1024;
+  test.each([MIB - 4, MIB, MIB + 4])(
+    "base64 of more than a MiB is undone piece by piece: %i characters and more",
+    (size) => {
+      const bytes = Buffer.alloc((size / 4) * 3, "a text");
+      const first = bytes.toString("base64");
+      for (const rest of ["", "\r\nQQ==", "\r\nQUI=\r\n"])
+        expect(decoded("base64", first + rest)).toBe(`${bytes.toString()}${Buffer.from(rest, "base64").toString()}`);
+      const padded = `${first.slice(0, -4)}QQ==`;
+      for (const wrong of [`${padded}QUJD`, `${first}Q`, `${first}Q*QQ`, `${first.slice(0, -3)}*QQ${first}`])
+        expect(decoded("base64", wrong)).toHaveProperty("fault");
+      const lines = first.replace(/.{76}/g, "$& \r\n");
+      expect(decoded("base64", lines)).toBe(bytes.toString());
+    },
+  );
+
   test("of many megabytes of blanks is answered at once", () => {
     const start = performance.now();
     for (const encoding of ["base64", "quoted-printable"]) decoded(encoding, `${" ".repeat(8_000_000)}x`);
