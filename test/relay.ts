@@ -37,13 +37,26 @@ export type Relay = {
   remove(): Promise<void>;
 };
 
+/** How the process is started: more environment variables, a folder to be in. */
+export type Launch = {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Called before the first start with the folder of the relay; its data folder is `data` in it. */
+  readonly prepare?: (folder: string) => void;
+};
+
 /**
  * Starts `sealpost serve`. `yaml` holds the sections that the test is about; listeners get free ports unless it sets them.
  * `files` are written into the folder first, so that the configuration can name them.
  */
-export async function startRelay(yaml: string, files: Record<string, Buffer | string> = {}): Promise<Relay> {
+export async function startRelay(
+  yaml: string,
+  files: Record<string, Buffer | string> = {},
+  launch: Launch = {},
+): Promise<Relay> {
   const { folder, configFile } = layOut(yaml, files);
-  const relay = new RelayProcess(folder, configFile);
+  launch.prepare?.(folder);
+  const relay = new RelayProcess(folder, configFile, launch);
   await relay.start();
   return relay;
 }
@@ -80,16 +93,21 @@ class RelayProcess implements Relay {
   webPort = 0;
   metricsPort = 0;
   process!: ChildProcess;
+  readonly #launch: Launch;
   readonly #waiting = new Set<() => void>();
 
-  constructor(folder: string, configFile: string) {
+  constructor(folder: string, configFile: string, launch: Launch) {
     this.folder = folder;
     this.configFile = configFile;
+    this.#launch = launch;
   }
 
   async start(): Promise<void> {
+    const { env = {}, cwd } = this.#launch;
     const child = spawn(process.execPath, [program, "serve", "--config", this.configFile], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...env },
+      ...(cwd === undefined ? {} : { cwd }),
     });
     this.process = child;
     const from = this.events.length;

@@ -51,9 +51,11 @@ function lease(message: Buffer, recipients: readonly Mailbox[], reversePath: Mai
 async function writeOut(prepared: Prepared): Promise<ExitCode> {
   const shipments: Shipment[] = [];
   const notSent = [...prepared.notSent];
-  for (const make of prepared.shipments) {
+  const waiting = [...prepared.shipments];
+  for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
     const made = await make();
     if ("shipment" in made) shipments.push(made.shipment);
+    else if ("apart" in made) waiting.push(...made.apart);
     else notSent.push(...made.notSent);
   }
   const [shipment, another] = shipments;

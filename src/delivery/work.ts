@@ -142,6 +142,10 @@ async function sendAll(
   const sendNext = async (): Promise<void> => {
     for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
       const made = await make();
+      if ("apart" in made) {
+        waiting.push(...made.apart);
+        continue;
+      }
       if ("notSent" in made) {
         attempts.push(...made.notSent.map(notSentAttempt));
         continue;

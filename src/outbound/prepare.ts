@@ -34,8 +34,11 @@ export type NotSent = {
   readonly holdMs: number;
 };
 
-/** What came of one shipment: it is ready, or its recipients wait. */
-export type Made = { readonly shipment: Shipment } | { readonly notSent: readonly NotSent[] };
+/** What came of one shipment: it is ready, or its recipients wait, or each of them is to be tried on their own. */
+export type Made =
+  | { readonly shipment: Shipment }
+  | { readonly notSent: readonly NotSent[] }
+  | { readonly apart: readonly (() => Promise<Made>)[] };
 
 /**
  * `shipments` are made when they are called, for each may hold a message in memory: send one before making many more.
@@ -134,23 +137,26 @@ async function encryptGroup(load: Load, group: readonly Member<RecipientKey>[], 
   const recipients = group.map((member) => member.recipient);
   const subject: SubjectMode = group[0]?.subject ?? "hide";
   return guarded(load, recipients, async () => {
+    const others = await senderKey(load, group);
     const split = splitMessage(facts.header, facts.content, subject);
-    const readers = distinct([...group.map((member) => member.key), ...(await senderKey(load, group))]);
+    const readers = distinct([...group.map((member) => member.key), ...others]);
     const since = parts.now();
-    const ciphertext = await encrypt(parts, split, readers, kind);
-    const plan: DeparturePlan = {
-      kind,
-      readerIds: readers.map((key) => plannedId(key, readers)),
-      isSubjectHidden: subject !== "keep",
-    };
-    const guardedMessage = await guard(ciphertext, plan);
-    parts.observe.encrypted(kind, parts.now() - since);
-    return {
-      treatment: kind,
-      guarded: guardedMessage,
-      is8bit: false,
-      smtpUtf8: needsUtf8(leased, recipients, split.outerFields),
-    };
+    try {
+      const ciphertext = await encrypt(parts, split, readers, kind);
+      const plan: DeparturePlan = {
+        kind,
+        readerIds: readers.map((key) => plannedId(key, readers)),
+        isSubjectHidden: subject !== "keep",
+      };
+      const guardedMessage = await guard(ciphertext, plan);
+      parts.observe.encrypted(kind, parts.now() - since);
+      const smtpUtf8 = needsUtf8(leased, recipients, split.outerFields);
+      return { shipment: { recipients, treatment: kind, guarded: guardedMessage, is8bit: false, smtpUtf8 } };
+    } catch (cause) {
+      // one key that cannot be encrypted to must not keep the others from their mail
+      if (group.length === 1) throw cause;
+      return { apart: group.map((member) => () => encryptGroup(load, [member], kind)) };
+    }
   });
 }
 
@@ -164,7 +170,12 @@ function unencryptedShipments(load: Load, decided: readonly Decided[]): (() => P
   const ship = (recipients: readonly LeasedRecipient[], treatment: "clear" | "pass", make: () => Promise<Guarded>) =>
     recipients.length === 0
       ? []
-      : [() => guarded(load, recipients, async () => ({ treatment, guarded: await make(), ...asItCame }))];
+      : [
+          () =>
+            guarded(load, recipients, async () => ({
+              shipment: { recipients, treatment, guarded: await make(), ...asItCame },
+            })),
+        ];
 
   const passed = encrypted === undefined ? [] : treatedAs(({ kind }) => kind === "pass");
   const { kind, readerIds } = encrypted ?? { kind: "smime", readerIds: [] };
@@ -179,13 +190,9 @@ function unencryptedShipments(load: Load, decided: readonly Decided[]): (() => P
 }
 
 /** Whatever goes wrong on the way to a shipment makes its recipients wait. */
-async function guarded(
-  load: Load,
-  recipients: readonly LeasedRecipient[],
-  make: () => Promise<Omit<Shipment, "recipients">>,
-): Promise<Made> {
+async function guarded(load: Load, recipients: readonly LeasedRecipient[], make: () => Promise<Made>): Promise<Made> {
   try {
-    return { shipment: { recipients, ...(await make()) } };
+    return await make();
   } catch (thrown) {
     const cause = asError(thrown);
     load.parts.observe.stopped(

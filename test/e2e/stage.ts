@@ -1,7 +1,7 @@
 // The stage of an end-to-end test: a recording upstream, a real relay before it, and both removed at the end.
 import { onTestFinished } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
-import { startRelay, type Relay } from "../relay.ts";
+import { startRelay, type Launch, type Relay } from "../relay.ts";
 import { startUpstream, type Upstream } from "../upstream.ts";
 
 export type Stage = { readonly relay: Relay; readonly upstream: Upstream };
@@ -17,10 +17,18 @@ export function keyStoreFiles(): Record<string, Buffer> {
 }
 
 /** `yaml` is added to an upstream section that leads to the recording server; both go when the test ends. */
-export async function stage(yaml: string, files: Record<string, Buffer | string> = keyStoreFiles()): Promise<Stage> {
+export async function stage(
+  yaml: string,
+  files: Record<string, Buffer | string> = keyStoreFiles(),
+  launch: Launch = {},
+): Promise<Stage> {
   const upstream = await startUpstream();
   onTestFinished(() => upstream.close());
-  const relay = await startRelay(`upstream: { host: 127.0.0.1, port: ${upstream.port}, tls: off }\n${yaml}`, files);
+  const relay = await startRelay(
+    `upstream: { host: 127.0.0.1, port: ${upstream.port}, tls: off }\n${yaml}`,
+    files,
+    launch,
+  );
   onTestFinished(() => relay.remove());
   return { relay, upstream };
 }
