@@ -1,9 +1,11 @@
 // Hostile incoming mails, one at a time, through a whole relay: how long it keeps others waiting meanwhile, by HTTP and by SMTP.
+import { once } from "node:events";
+import { connect } from "node:net";
 import { cpus } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import { fixtureBytes } from "../test/fixtures.ts";
 import { hostileMails } from "../test/e2e/hostile-mails.ts";
-import { JiraSession, sendMail } from "../test/e2e/jira.ts";
+import { sendMail } from "../test/e2e/jira.ts";
 import { startRelay } from "../test/relay.ts";
 import { startUpstream } from "../test/upstream.ts";
 
@@ -41,7 +43,11 @@ const relay = await startRelay(
 let missed = 0;
 try {
   const livez = () => fetch(`http://127.0.0.1:${relay.webPort}/livez`).then((answer) => answer.arrayBuffer());
-  const greeting = async () => (await JiraSession.open(relay.port)).quit();
+  const greeting = async () => {
+    const socket = connect(relay.port, "127.0.0.1");
+    await once(socket, "data");
+    socket.destroy();
+  };
   /** Until nothing more is learned from it. */
   const send = async (message: Buffer) => {
     const from = relay.events.length;
@@ -50,7 +56,7 @@ try {
     await relay.event((one) => one.event === "harvest.ignored" && relay.events.indexOf(one) >= from);
   };
   console.log(`Node ${process.version}, ${cpus().length} cores; medians of ${ROUNDS} after one to warm up`);
-  console.log("/livez ms   EHLO ms   the slowest answer while the relay takes and looks at");
+  console.log("/livez ms   SMTP greeting ms   the slowest answer while the relay takes and looks at");
   const acts: readonly (readonly [string, () => Promise<unknown>])[] = [
     ["nothing", () => setTimeout(500)],
     ...[...hostileMails()].map(([what, mail]) => [what, () => send(mail)] as const),
@@ -65,7 +71,7 @@ try {
     const [http, smtp] = [median(times.map((one) => one.http)), median(times.map((one) => one.smtp))];
     const isGood = Math.max(http, smtp) <= GOAL_MS;
     if (!isGood) missed += 1;
-    const figures = `${http.toFixed(0).padStart(9)}${smtp.toFixed(0).padStart(10)}`;
+    const figures = `${http.toFixed(0).padStart(9)}${smtp.toFixed(0).padStart(19)}`;
     console.log(`${figures}   ${what}${isGood ? "" : `  MISSED (goal ${GOAL_MS})`}`);
   }
 } finally {

@@ -31,7 +31,7 @@ export function decodeBody(body: Buffer, encoding: TransferEncoding): Decoded {
   return step.value;
 }
 
-/** The same, with a stop after each MiB of base64, when other work may be done. */
+/** The same, with a stop after each 256 KiB of base64, when other work may be done. */
 export function* decodingInPieces(body: Buffer, encoding: TransferEncoding): Generator<void, Decoded, void> {
   switch (encoding) {
     case "7bit":
@@ -46,7 +46,7 @@ export function* decodingInPieces(body: Buffer, encoding: TransferEncoding): Gen
 }
 
 /** Of a multiple of four characters, so that each piece stands for whole octets. */
-const PIECE_BYTES = 1024 * 1024;
+const PIECE_BYTES = 256 * 1024;
 
 /** Base64 in lines of any length; white space may end a line and stand nowhere else. */
 function* fromBase64(body: Buffer): Generator<void, Decoded, void> {
