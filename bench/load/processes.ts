@@ -1,0 +1,59 @@
+// The load's processes: a sink behind whatever is measured, and sources before it.
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { SinkFigures, SinkOptions } from "./sink.ts";
+import type { SourceFigures, SourceOptions } from "./source.ts";
+
+export type Sink = {
+  readonly port: number;
+  figures(): Promise<SinkFigures>;
+  /** When so many messages are there; rejects when none comes for 60 s. */
+  has(messages: number): Promise<SinkFigures>;
+  stop(): void;
+};
+
+const POLL_MS = 20;
+const STALLED_MS = 60_000;
+
+function start(name: string, options: unknown): ChildProcess {
+  return fork(fileURLToPath(new URL(name, import.meta.url)), [JSON.stringify(options)], {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+}
+
+export async function startSink(options: SinkOptions = {}): Promise<Sink> {
+  const child = start("sink.ts", options);
+  const [{ port }] = (await once(child, "message")) as [{ port: number }];
+  const figures = async () => {
+    child.send("figures");
+    const [said] = (await once(child, "message")) as [SinkFigures];
+    return said;
+  };
+  return {
+    ...{ port, figures },
+    async has(messages) {
+      let last = { count: -1, at: performance.now() };
+      for (;;) {
+        const said = await figures();
+        if (said.messages >= messages) return said;
+        if (said.messages > last.count) last = { count: said.messages, at: performance.now() };
+        if (performance.now() - last.at > STALLED_MS)
+          throw new Error(`only ${said.messages} of ${messages} messages arrived`);
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      }
+    },
+    stop: () => child.disconnect(),
+  };
+}
+
+/** Sends the whole load; rejects when the relay refuses anything. */
+export async function runSource(options: SourceOptions): Promise<SourceFigures> {
+  const child = start("source.ts", options);
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`the source ended with ${String(code)}`);
+  });
+  ended.catch(() => undefined);
+  const [figures] = await Promise.race([once(child, "message") as Promise<[SourceFigures]>, ended]);
+  return figures;
+}

@@ -1,0 +1,134 @@
+// Load sink, a process of its own: an SMTP server that counts what arrives and keeps nothing.
+//
+// Argument: JSON of SinkOptions. Over IPC it says `{ port }`, and answers each message "figures" with SinkFigures.
+import { createServer, type Socket } from "node:net";
+import { createSecureContext, TLSSocket } from "node:tls";
+
+export type SinkOptions = {
+  /** With it STARTTLS is offered. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
+  /** Each reply to a final dot waits so long. */
+  readonly delayMs?: number;
+};
+export type SinkFigures = {
+  readonly messages: number;
+  readonly bytes: number;
+  /** Of process.hrtime, in ms: comparable with other processes of this machine. */
+  readonly lastAt: number;
+  readonly cpuMicroseconds: number;
+  /** Arrival of the final dot of the last 10,000 messages, by Message-ID. */
+  readonly arrivals: Readonly<Record<string, number>>;
+};
+
+const END = Buffer.from("\r\n.\r\n");
+const KEPT_ARRIVALS = 10_000;
+/** Message-ID stands within these. */
+const HEAD_BYTES = 8_192;
+const NOTHING: Buffer = Buffer.alloc(0);
+const options = JSON.parse(process.argv[2] ?? "{}") as SinkOptions;
+const { delayMs = 0 } = options;
+const secureContext = options.certificate && createSecureContext(options.certificate);
+let [messages, bytes, lastAt] = [0, 0, 0];
+const arrivals = new Map<string, number>();
+
+const nowMs = () => Number(process.hrtime.bigint()) / 1e6;
+
+function took(head: Buffer): void {
+  messages++;
+  lastAt = nowMs();
+  const id = /^Message-ID: *(\S+)/im.exec(head.toString("latin1"))?.[1];
+  if (id === undefined) return;
+  arrivals.set(id, lastAt);
+  if (arrivals.size > KEPT_ARRIVALS) arrivals.delete(arrivals.keys().next().value ?? "");
+}
+
+class Connection {
+  readonly #isTls: boolean;
+  readonly #socket: Socket;
+  #rest: Buffer = NOTHING;
+  #head: Buffer = NOTHING;
+  #isContent = false;
+  #replies = "";
+
+  constructor(socket: Socket, isTls: boolean) {
+    this.#socket = socket;
+    this.#isTls = isTls;
+    socket.on("error", () => socket.destroy());
+    socket.on("data", this.#onData);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    bytes += chunk.length;
+    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    while (this.#isContent ? this.#content() : this.#line()) continue;
+    if (this.#replies !== "" && !this.#socket.writableEnded) this.#socket.write(this.#replies);
+    this.#replies = "";
+  };
+
+  /** False until more comes. */
+  #content(): boolean {
+    const end = this.#rest.indexOf(END);
+    if (this.#head.length < HEAD_BYTES) this.#head = Buffer.concat([this.#head, this.#rest.subarray(0, HEAD_BYTES)]);
+    if (end < 0) {
+      // the end may come in two pieces
+      this.#rest = Buffer.from(this.#rest.subarray(Math.max(0, this.#rest.length - END.length + 1)));
+      return false;
+    }
+    this.#rest = this.#rest.subarray(end + END.length);
+    this.#isContent = false;
+    took(this.#head);
+    this.#head = NOTHING;
+    if (delayMs > 0) setTimeout(() => this.#socket.write("250 2.0.0 queued\r\n"), delayMs);
+    else this.#replies += "250 2.0.0 queued\r\n";
+    return true;
+  }
+
+  /** False until more comes, and when this connection speaks no more. */
+  #line(): boolean {
+    const end = this.#rest.indexOf(10);
+    if (end < 0) return false;
+    const verb = this.#rest.toString("latin1", 0, 4).toUpperCase();
+    this.#rest = this.#rest.subarray(end + 1);
+    const mayStartTls = secureContext !== undefined && !this.#isTls;
+    switch (verb) {
+      case "EHLO":
+        this.#replies += `250-sink.test\r\n250-PIPELINING\r\n${mayStartTls ? "250-STARTTLS\r\n" : ""}250 8BITMIME\r\n`;
+        return true;
+      case "STAR":
+        this.#startTls();
+        return false;
+      case "DATA":
+        this.#replies += "354 go ahead\r\n";
+        this.#isContent = true;
+        return true;
+      case "QUIT":
+        this.#socket.end(`${this.#replies}221 2.0.0 bye\r\n`);
+        return false;
+      default:
+        this.#replies += "250 2.0.0 ok\r\n";
+        return true;
+    }
+  }
+
+  #startTls(): void {
+    if (secureContext === undefined) return;
+    this.#socket.write("220 2.0.0 go ahead\r\n");
+    this.#socket.off("data", this.#onData);
+    new Connection(new TLSSocket(this.#socket, { isServer: true, secureContext }), true);
+  }
+}
+
+const server = createServer({ noDelay: true }, (socket) => {
+  socket.write("220 sink.test ESMTP\r\n");
+  new Connection(socket, false);
+});
+server.listen(0, "127.0.0.1", () => process.send?.({ port: (server.address() as { port: number }).port }));
+process.on("message", () => {
+  const { user, system } = process.cpuUsage();
+  const figures: SinkFigures = {
+    ...{ messages, bytes, lastAt, cpuMicroseconds: user + system },
+    arrivals: Object.fromEntries(arrivals),
+  };
+  process.send?.(figures);
+});
+process.on("disconnect", () => process.exit(0));
