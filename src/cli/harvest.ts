@@ -1,8 +1,10 @@
 // harvest: keys out of incoming mail that wait for their user or for a decision.
 import type { Command } from "commander";
+import type { HarvestFacts } from "../inbound/harvest-observer.ts";
 import { decideOn, type Decided } from "../inbound/pending.ts";
 import type { HarvestedKey } from "../keys/harvested-keys.ts";
 import { systemClock } from "../clock.ts";
+import type { News } from "../store/changes.ts";
 import { harvestPolicy } from "../wiring/harvest.ts";
 import { addCommand, complain, EXIT, printJson, printLine, printTable, run, type CommonOptions } from "./run.ts";
 import { withKeys } from "./with-keys.ts";
@@ -51,17 +53,17 @@ function decide(text: string, decision: "approve" | "reject", options: CommonOpt
       complain(new Error(`there is no waiting key ${text}; see sealpost harvest list`), false);
       return EXIT.no;
     }
-    const parts = {
-      personalKeys,
-      harvested,
-      policy: harvestPolicy(settings, keys),
-      now: () => systemClock.now(),
-      observe: { happened: () => undefined, failed: (cause: Error) => complain(cause, false) },
-    };
-    const decided = await decideOn(entry, decision, "decided-by-operator", parts);
     const address = entry.mailbox.address;
-    if (decided.kind !== "undecided")
-      await changes.announce({ what: decided.kind === "taken" ? "harvest.learned" : "harvest.ignored", address });
+    const { kind, fingerprint } = entry.key;
+    const news: News[] = [];
+    const happened = (event: "learned" | "ignored", { reason = "" }: HarvestFacts) =>
+      void news.push({ what: `harvest.${event}`, address, kind, fingerprint, reason });
+    const decided = await decideOn(entry, decision, "decided-by-operator", {
+      ...{ personalKeys, harvested, now: () => systemClock.now(), observe: { happened } },
+      policy: harvestPolicy(settings, keys),
+    });
+    // the process that serves writes it to its log
+    for (const one of news) await changes.announce(one);
     const refusal = refusalOf(decided, address);
     if (refusal !== undefined) {
       complain(new Error(refusal), false);
@@ -70,7 +72,7 @@ function decide(text: string, decision: "approve" | "reject", options: CommonOpt
     if (options.json === true) printJson(shown(entry));
     else {
       const what = decided.kind === "taken" ? "taken" : "forgotten";
-      printLine(`${entry.key.kind} ${entry.key.fingerprint} of ${address} was ${what}`);
+      printLine(`${kind} ${fingerprint} of ${address} was ${what}`);
     }
     return EXIT.ok;
   });

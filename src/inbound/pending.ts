@@ -1,11 +1,11 @@
 // Pending: what an owner or an operator decides about a key that would replace another one.
 import { fitness } from "../keys/fitness.ts";
 import type { HarvestedKey } from "../keys/harvested-keys.ts";
-import { factsOf, type HarvestObserver } from "./harvest-observer.ts";
+import { factsOf, type HarvestFacts } from "./harvest-observer.ts";
 import { LISTS_READY_MS, type KeepParts } from "./keep.ts";
 
 export type DecideParts = Pick<KeepParts, "personalKeys" | "harvested" | "policy" | "now"> & {
-  readonly observe: HarvestObserver;
+  readonly observe: { happened(event: "learned" | "ignored", facts: HarvestFacts): void };
 };
 
 /** `unfit` and `uploaded` keys are forgotten like rejected ones; an `undecided` one waits on, for it cannot be judged now. */

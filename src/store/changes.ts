@@ -1,12 +1,18 @@
 // Changes: how one process tells the others on the same database that something they remember is out of date.
+import type { KeyKind } from "../keys/recipient-key.ts";
 import type { Database } from "./database.ts";
 
 /** What may have changed: the personal keys of one address, or what a source is remembered to have answered. */
 export type News =
-  | { readonly what: PersonalNews; readonly address: string }
+  | { readonly what: "key.uploaded" | "key.removed"; readonly address: string }
+  | {
+      readonly what: "harvest.learned" | "harvest.ignored";
+      readonly address: string;
+      readonly kind: KeyKind;
+      readonly fingerprint: string;
+      readonly reason: string;
+    }
   | { readonly what: "cache.expired"; readonly source: string };
-
-type PersonalNews = "key.uploaded" | "key.removed" | "harvest.learned" | "harvest.ignored";
 
 export type Change = News & { readonly id: number };
 
@@ -21,15 +27,15 @@ export type Changes = {
 export function sqlChanges({ sql }: Database, now: () => number): Changes {
   return {
     async announce(news) {
-      const { address = null, source = null } = news as { address?: string; source?: string };
-      await sql.insertInto("changes").values({ what: news.what, address, source, at: now() }).execute();
+      await sql
+        .insertInto("changes")
+        .values({ ...news, at: now() })
+        .execute();
     },
     async since(id) {
       const rows = await sql.selectFrom("changes").selectAll().where("id", ">", id).orderBy("id").execute();
-      return rows.flatMap(({ id, what, address, source }): Change[] => {
-        if (what === "cache.expired") return source === null ? [] : [{ id, what, source }];
-        return address === null ? [] : [{ id, what: what as PersonalNews, address }];
-      });
+      // a row is as `announce` wrote it
+      return rows as unknown as readonly Change[];
     },
     async latest() {
       const row = await sql.selectFrom("changes").select("id").orderBy("id", "desc").limit(1).executeTakeFirst();

@@ -8,6 +8,7 @@ const MIGRATIONS: Record<string, Migration> = {
   "0001": { up: (db) => run(FIRST, db) },
   "0002": { up: (db) => run(CACHE, db) },
   "0003": { up: (db) => run(HARVEST, db) },
+  "0004": { up: (db) => run(DECISIONS, db) },
 };
 
 async function run(statements: readonly string[], db: Kysely<unknown>): Promise<void> {
@@ -65,6 +66,9 @@ const HARVEST = [
   // how often a message was begun to be harvested: one that kills the process is passed on without
   "CREATE TABLE harvest_tries (id TEXT PRIMARY KEY, tries INTEGER NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
+
+/** Which key a change is about. */
+const DECISIONS = ["kind", "fingerprint", "reason"].map((column) => `ALTER TABLE changes ADD COLUMN ${column} TEXT`);
 
 /** Brings the schema up to date. Throws when the database was written by a newer version. */
 export async function migrate(db: Kysely<Tables>, dataDir: string): Promise<void> {

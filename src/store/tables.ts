@@ -37,7 +37,16 @@ export type Tables = {
   };
   seen_users: { address_key: string; seen_at: number };
   harvest_tries: { id: string; tries: number; at: number };
-  changes: { id: Generated<number>; what: string; address: string | null; source: string | null; at: number };
+  changes: {
+    id: Generated<number>;
+    what: string;
+    address: string | null;
+    source: string | null;
+    at: number;
+    kind: string | null;
+    fingerprint: string | null;
+    reason: string | null;
+  };
   cache_epochs: { source: string; epoch: number };
   cached_keys: {
     source: string;

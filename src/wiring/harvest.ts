@@ -35,6 +35,8 @@ export type Harvest = {
   promoteKnown(signal: AbortSignal): Promise<void>;
   /** The owner of a pending key has said that it is theirs. */
   confirm(token: string): Promise<Confirmed>;
+  /** Tells the log and the metrics, and wakes mail that waits for a key. */
+  readonly observe: HarvestObserver;
 };
 
 type HarvestWiring = { readonly log: Log; readonly metrics: Metrics; readonly clock: Clock };
@@ -62,6 +64,7 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
   };
   let isAsking = false;
   return {
+    observe,
     learnFrom: (leased) => harvest(leased, parts),
     async writesTo(mailboxes) {
       await seen.saw(mailboxes, clock.now());

@@ -1,10 +1,12 @@
 // Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
 import type { Delivery } from "./delivery.ts";
 import type { Clock } from "../clock.ts";
+import type { HarvestObserver } from "../inbound/harvest-observer.ts";
 import type { Log } from "../log.ts";
 import { mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
 import { sourceNames, type SourceHealth } from "../outbound/source-health.ts";
+import type { News } from "../store/changes.ts";
 import type { Store } from "../store/open.ts";
 import type { Readiness } from "../web/server.ts";
 
@@ -31,10 +33,9 @@ export async function keepHouse(
       const { sources, trust, runners, harvest } = current();
       const changes = await store.changes.since(lastChange);
       lastChange = changes.at(-1)?.id ?? lastChange;
-      const changed = changes.flatMap((news) => ("address" in news ? [mailbox(news.address)] : []));
-      const expired = changes.flatMap((news) => ("source" in news ? [news.source] : []));
-      for (const news of changes)
-        log.event(news.what, "address" in news ? { recipient: mailbox(news.address) } : { source: news.source });
+      const changed = changes.flatMap((news) => (news.what === "cache.expired" ? [] : [mailbox(news.address)]));
+      const expired = changes.flatMap((news) => (news.what === "cache.expired" ? [news.source] : []));
+      for (const news of changes) tell(news, log, harvest.observe);
       for (const source of sources.remembering) if (expired.includes(source.name)) source.forget();
       // with plusAddress "strip" the key of ann@ may serve ann+jira@ too: then every held mail looks again
       const isExact = current().treatment.plusAddress === "exact";
@@ -55,6 +56,25 @@ export async function keepHouse(
     } catch (cause) {
       log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
     }
+  }
+}
+
+/** What another process did, as this one would have told it. */
+function tell(news: News, log: Log, harvest: HarvestObserver): void {
+  switch (news.what) {
+    case "key.uploaded":
+    case "key.removed":
+      log.event(news.what, { recipient: mailbox(news.address) });
+      return;
+    case "harvest.learned":
+    case "harvest.ignored": {
+      const { kind, fingerprint, reason } = news;
+      const event = news.what === "harvest.learned" ? "learned" : "ignored";
+      harvest.happened(event, { address: mailbox(news.address), kind, fingerprint, reason });
+      return;
+    }
+    case "cache.expired":
+      log.event(news.what, { source: news.source });
   }
 }
 

@@ -21,7 +21,11 @@ const fromAlice = () => {
   return authenticated(clearSignedMail({ from: ALICE }, entity, cms), "example.com");
 };
 const waiting = async (relay: Relay) =>
-  JSON.parse((await relay.run(["harvest", "list", "--json"])).stdout.toString()) as { id: number; state: string }[];
+  JSON.parse((await relay.run(["harvest", "list", "--json"])).stdout.toString()) as {
+    id: number;
+    state: string;
+    fingerprint: string;
+  }[];
 const reconfigure = (relay: Relay, change: (yaml: string) => string) =>
   writeFileSync(relay.configFile, change(readFileSync(relay.configFile, "utf8")));
 
@@ -106,6 +110,28 @@ test("HARV-41: a second mail with the new key leaves the link that was sent as g
   const confirmed = await fetch(`http://127.0.0.1:${relay.webPort}/confirm/${token!}`, { method: "POST" });
   expect(confirmed.status).toBe(200);
   expect(upstream.transactions.filter(isQuestion)).toHaveLength(1);
+});
+
+test("what the command decides of a waiting key is told by the process that serves as its own, and counted", async () => {
+  const { relay } = await inboundStage();
+  const counted = async (result: string) => {
+    const metrics = await (await fetch(`http://127.0.0.1:${relay.metricsPort}/metrics`)).text();
+    return metrics.includes(`\nsealpost_harvested_keys_total{kind="smime",result="${result}"} 1\n`);
+  };
+  for (const [round, decision, event] of [
+    [1, "reject", "ignored"],
+    [2, "approve", "learned"],
+  ] as const) {
+    await deliver(relay, fromAlice());
+    await relay.event(() => relay.events.filter((one) => one.event === "harvest.deferred").length === round);
+    const [entry] = await waiting(relay);
+    expect(await counted(event)).toBe(false);
+    expect((await relay.run(["harvest", decision, String(entry!.id)])).code).toBe(0);
+    const { kind, fingerprint, reason, recipient } = await harvested(relay, event, ALICE);
+    const expected = ["smime", entry!.fingerprint, "decided-by-operator", undefined];
+    expect([kind, fingerprint, reason, recipient]).toEqual(expected);
+    expect(await counted(event)).toBe(true);
+  }
 });
 
 test("with plusAddress strip the first mail to alice+jira@ finds the key that waits for alice@", async () => {

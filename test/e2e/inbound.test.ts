@@ -339,7 +339,7 @@ describe("a key that is held already", () => {
     const [entry] = await list(relay);
     expect((await relay.run(["harvest", "approve", "999"])).code).toBe(1);
     expect((await relay.run(["harvest", "approve", String(entry!.id)])).code).toBe(0);
-    await relay.event(({ event, recipient }) => event === "harvest.learned" && recipient === ALICE);
+    await relay.event(({ event, address }) => event === "harvest.learned" && address === ALICE);
     expect(await list(relay)).toEqual([]);
     await deliver(relay, by("carol", "carol@example.com"));
     await harvested(relay, "deferred", "carol@example.com");
