@@ -1,12 +1,12 @@
 // Log: JSON lines on stdout, one named event each; nothing but the listed facts ever gets in.
 import { createHash } from "node:crypto";
 import { pino, stdTimeFunctions, type DestinationStream } from "pino";
-import type { Mailbox } from "./mail/address.ts";
+import { parseMailbox, type Mailbox } from "./mail/address.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type AddressForm = "full" | "domain" | "hashed";
 
-/** Every event there is, with the level it is written at; docs/EVENTS.md explains them and a test compares. */
+/** Every event there is, with the level it is written at; docs/OPERATION.md explains them and a test compares. */
 export const EVENT_LEVELS = {
   "service.started": "info",
   "service.stopping": "info",
@@ -55,8 +55,9 @@ export const EVENT_LEVELS = {
 export type LogEvent = keyof typeof EVENT_LEVELS;
 
 /**
- * What an event may carry. Mailboxes are written in the form `log.addresses` asks for; errors as their messages. `detail` may name people, as
- * the subjects of certificates do: it is written only where addresses are written in full.
+ * What an event may carry. Mailboxes are written in the form `log.addresses` asks for, also those within texts, for replies of
+ * servers and causes of faults name them; errors as their messages. `detail` may name people, as the subjects of certificates do:
+ * it is written only where addresses are written in full.
  */
 export type LogFacts = Record<
   string,
@@ -96,9 +97,20 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
 export const silentLog: Log = { event: () => undefined };
 
 function shown(value: string | number | boolean | null | Mailbox | Error, form: AddressForm): unknown {
-  if (value instanceof Error) return withCauses(value);
+  if (value instanceof Error) return shownText(withCauses(value), form);
   if (typeof value === "object" && value !== null) return shownAddress(value, form);
-  return value;
+  return typeof value === "string" ? shownText(value, form) : value;
+}
+
+/** What looks like an address; the lengths are those of RFC 5321 4.5.3.1, so that no text takes long to search. */
+const ADDRESS_LIKE = /[^\s<>()[\]:;,"@]{1,64}@[\p{L}\p{N}](?:[\p{L}\p{N}.-]{0,253}[\p{L}\p{N}])?/gu;
+
+function shownText(text: string, form: AddressForm): string {
+  if (form === "full" || !text.includes("@")) return text;
+  return text.replace(ADDRESS_LIKE, (found) => {
+    const parsed = parseMailbox(found);
+    return "mailbox" in parsed ? shownAddress(parsed.mailbox, form) : "@";
+  });
 }
 
 export function shownAddress(mailbox: Mailbox, form: AddressForm): string {

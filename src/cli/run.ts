@@ -1,5 +1,4 @@
 // Run: what all commands share: options, settings, output for people and programs, exit codes.
-import { inspect } from "node:util";
 import type { Command } from "commander";
 import { faultLine } from "../config/fault.ts";
 import { readConfiguration, type Configuration } from "../config/read.ts";
@@ -71,7 +70,14 @@ export function withSettings(
 
 /** Writes an error with its causes to stderr, as one sentence or with stacks. */
 export function complain(error: unknown, withStack: boolean): void {
-  process.stderr.write(`sealpost: ${withStack ? inspect(error) : sentence(error)}\n`);
+  process.stderr.write(`sealpost: ${withStack ? stacks(error) : sentence(error)}\n`);
+}
+
+/** Never what else hangs on an error: that may be the octets of a mail. */
+function stacks(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? "" : `\ncaused by ${stacks(error.cause)}`;
+  return `${error.stack ?? sentence(error)}${cause}`;
 }
 
 function sentence(error: unknown): string {

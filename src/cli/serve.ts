@@ -1,10 +1,11 @@
 // serve: runs everything until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
 import type { Command } from "commander";
 import { startApp } from "../app.ts";
+import { asError } from "../as-error.ts";
 import { systemClock } from "../clock.ts";
 import { faultLine } from "../config/fault.ts";
 import { readConfiguration } from "../config/read.ts";
-import { openLog } from "../log.ts";
+import { openLog, type Log } from "../log.ts";
 import { createMetrics } from "../metrics.ts";
 import { addCommand, EXIT, run, withSettings, type CommonOptions } from "./run.ts";
 import { sealpostVersion } from "./version.ts";
@@ -17,6 +18,7 @@ function serve(options: CommonOptions) {
   return withSettings(options, async (settings) => {
     const version = sealpostVersion();
     const log = openLog(settings.log);
+    endOnBug(log);
     // a reload that is still running makes the next one wait: signals come in any number, also too early or too late
     let mayReload = false;
     const ending = new AbortController();
@@ -25,6 +27,7 @@ function serve(options: CommonOptions) {
       reloading = reloading.then(() => reload());
     });
     const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
+    endAtOnce(app.failed, log);
     mayReload = true;
     const reload = async () => {
       if (!mayReload) return;
@@ -55,6 +58,29 @@ function serve(options: CommonOptions) {
     await app.stop();
     log.event("service.stopped");
     return EXIT.ok;
+  });
+}
+
+/** No reply, no drain, no more writing: whoever got no 250 comes again, and the next start finds what the disk has kept. */
+function endAtOnce(failed: AbortSignal, log: Log): void {
+  const end = () => {
+    log.event("service.fault", { fault: failed.reason as Error });
+    process.exit(EXIT.no);
+  };
+  if (failed.aborted) end();
+  failed.addEventListener("abort", end);
+}
+
+/**
+ * What nobody caught ends the process, as Node does it, but is told in the log, as text and place alone: Node would print
+ * whatever hangs on the error, which may be the octets of a mail.
+ */
+function endOnBug(log: Log): void {
+  process.on("uncaughtException", (thrown) => {
+    const fault = asError(thrown);
+    const places = (fault.stack ?? "").split("\n").filter((line) => /^ {4}at /.test(line));
+    log.event("service.fault", { fault, places: places.slice(0, 10).map((line) => line.trim()) });
+    process.exit(EXIT.no);
   });
 }
 

@@ -2,15 +2,18 @@
 import { describe, expect, test } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
 import { keyStore } from "../interop/readers.ts";
-import { expectArrived, readPgp, readSmime } from "./arrived.ts";
+import type { RecordedTransaction } from "../upstream.ts";
+import { expectArrived, field, readPgp, readSmime } from "./arrived.ts";
 import { CANARIES, canaryMail, expectNoCanary } from "./canary.ts";
-import { hunt } from "./hunt.ts";
+import { filesIn, hunt } from "./hunt.ts";
 import { sendMail } from "./jira.ts";
 import { withoutRsaKeysOf } from "./preloaded.ts";
 import { queueStates, stage } from "./stage.ts";
 
 const [ALICE, QUINN, KIM] = ["alice@example.com", "quinn@example.com", "kim@example.com"];
 const [JOE, BOB] = ["joe@example.org", "bob@example.com"];
+
+const MIB = 1024 * 1024;
 
 const certificates = () =>
   Buffer.concat(["alice", "quinn", "kim"].map((name) => fixtureBytes(`smime/certs/${name}.pem`)));
@@ -47,6 +50,46 @@ describe("CONF-04: encryption throws for the second of three recipients", () => 
       );
       for (const canary of CANARIES) expect(hunt({ clear }, [canary])).not.toEqual([]);
     }
+    await relay.stop();
     await expectNoCanary(relay, [upstream]);
   });
 });
+
+describe("CONF-06: 48 MiB through a heap of 128 MiB", () => {
+  const small = { env: { NODE_OPTIONS: "--max-old-space-size=128" } };
+  const yaml =
+    "encryption: { fallback: allow, subject: hide }\nsmime: { keyStore: { file: a } }\noutbound: { listen: 127.0.0.1:0, maxMessageSize: 60MiB }";
+  const large = () => canaryMail("1", ALICE, 48 * MIB);
+
+  test("killed in the middle of sending, it is encrypted whole after the next start, and nothing of it is seen", async () => {
+    const { relay, upstream } = await stage(yaml, { a: certificates() }, small);
+    const middle = new Promise<void>((resolve) => {
+      upstream.behaviour.duringData = (octets) => {
+        if (octets < 8 * MIB) return undefined;
+        resolve();
+        return "stall";
+      };
+    });
+    const message = large();
+    expect(await sendMail(relay.port, { to: [ALICE], message })).toMatch(/^250 /);
+    await middle;
+    await relay.kill();
+    expect(hunt(ends(filesIn(relay.folder)), CANARIES)).toEqual([]);
+    upstream.behaviour.duringData = undefined;
+    await relay.start();
+    await upstream.until(() => upstream.transactions.length === 1, 40_000);
+    const [{ data }] = upstream.transactions as [RecordedTransaction];
+    expect(field(data, "Content-Type")).toMatch(/^application\/pkcs7-mime/);
+    const inside = await readSmime(data, "alice");
+    const body = message.subarray(message.indexOf("\r\n\r\n") + 4).toString("latin1");
+    expect(inside.endsWith(body)).toBe(true);
+    expect(relay.events.filter(({ event }) => event === "service.fault")).toEqual([]);
+    expect(hunt(ends({ data, log: Buffer.from(relay.output) }), CANARIES)).toEqual([]);
+  });
+});
+
+/** The first and the last MiB of each: the canaries are in every line, and looking through all of it takes long. */
+function ends(places: Readonly<Record<string, Buffer>>): Record<string, Buffer> {
+  const cut = (octets: Buffer) => [octets.subarray(0, MIB), octets.subarray(-MIB)];
+  return Object.fromEntries(Object.entries(places).map(([name, octets]) => [name, Buffer.concat(cut(octets))]));
+}
