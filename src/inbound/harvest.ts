@@ -182,7 +182,9 @@ function taughtBy(
       signer: { kind: "pgp", mailboxes: mailboxesIn(certificate.addresses) },
     };
   }
-  const { signer, certificates, signedAt = now } = teaching.signature;
+  const { signer, certificates } = teaching.signature;
+  // a signer that does not say when may have signed at any time since: an old mail sent again must not look new
+  const { signedAt = signer.notBefore } = teaching.signature;
   const companions = certificates.filter(({ isCa }) => isCa);
   const path = policy.path?.(signer, companions, now);
   if (path?.trusted === false) return { refused: path.reason, detail: path.fault ?? path.detail };

@@ -7,8 +7,10 @@ import { mailbox } from "../../src/mail/address.ts";
 import { writePacket } from "../../src/pgp/packets.ts";
 import { fixtureCertificates, NOW } from "../pgp/fixture-keys.ts";
 import { gnupgHome } from "../pgp/gnupg.ts";
+import { certificateOf } from "../keys-of.ts";
 import { exportedKeys, pgpSignedMail } from "../pgp/signed-mail.ts";
-import { leased, revokedKey } from "./harvest-stage.ts";
+import { clearSignedMail, fixtureSigner, opensslSign, textEntity } from "../smime/signed-mail.ts";
+import { harvestOverStore, leased, revokedKey } from "./harvest-stage.ts";
 
 const ANN = mailbox("alice@example.com");
 const home = gnupgHome(true);
@@ -147,4 +149,23 @@ describe("H1: what is not done within two seconds", () => {
     await settled();
     expect([turns, happened.at(-1)]).toEqual([before, "ignored took-too-long"]);
   });
+});
+
+test("HARV-12: a signature without a signing time counts as old as its certificate, and is no newer than the key we hold", async () => {
+  const byAlice = (name: string, ...options: readonly string[]) => {
+    const entity = textEntity();
+    return leased(
+      clearSignedMail({ from: ANN.address }, entity, opensslSign(entity, { by: fixtureSigner(name), options })),
+    );
+  };
+  const { parts, happened, personalKeys } = await harvestOverStore(new Set([ANN.key]));
+  // openssl signs by its own clock
+  const learning = { ...parts, now: Date.now, policy: { ...parts.policy, path: () => ({ trusted: true }) as never } };
+  await harvest(byAlice("alice", "-noattr"), learning);
+  const [first] = await personalKeys.list();
+  expect(first).toMatchObject({ signedAt: certificateOf("alice").certificate.notBefore });
+  await harvest(byAlice("alice-new"), learning);
+  await harvest(byAlice("alice", "-noattr"), learning);
+  const told = ["learned new", "learned renewal", "ignored older-than-held"];
+  expect(happened).toEqual(told.map((one) => one.replace(" ", ` ${ANN.address} `)));
 });
