@@ -1,6 +1,7 @@
 // What stays outside a ciphertext and what moves inside; hides the subject by RFC 9788 when asked to.
 import { concatSized, sizedBytes, sizedFrom, type Sized } from "../mail/chunks.ts";
 import { fieldValue, firstField, joinFields, type HeaderField, type HeaderSection } from "../mail/header.ts";
+import { isSealpostHop } from "../mail/trace.ts";
 import { decodeWords } from "../mail/encoded-word.ts";
 import type { Split } from "./cipher.ts";
 
@@ -33,9 +34,12 @@ const NEEDED_OUTSIDE = new Set([...SINGLE, "received", "auto-submitted", "preced
 const MAX_LINE = 998;
 
 const isContentField = (field: HeaderField) => field.name.startsWith("content-");
+/** Hops before us name hosts of the house, and say nothing to a reader; our own are what ends a loop. */
+const isForeignHop = (field: HeaderField) => field.name === "received" && !isSealpostHop(fieldValue(field));
 const staysOutside = (field: HeaderField, index: number, all: readonly HeaderField[]) =>
   !isContentField(field) &&
   !DROPPED.has(field.name) &&
+  !isForeignHop(field) &&
   (!SINGLE.has(field.name) || all.findIndex((other) => other.name === field.name) === index);
 
 /** Splits a message: `content` is the whole message whose header section is `header`. */

@@ -31,3 +31,8 @@ export function receivedField(hop: Hop): string {
 export function isOwnHop(value: string, hostname: string): boolean {
   return value.includes(` by ${hostname} (Sealpost) with `);
 }
+
+/** Whether a relay of this program wrote the Received field with this value, whatever its name is. */
+export function isSealpostHop(value: string): boolean {
+  return / by \S+ \(Sealpost\) with /.test(value);
+}
