@@ -25,6 +25,8 @@ export type App = {
     readonly web: number;
     readonly metrics: number;
   };
+  /** Fires when the disk has failed, with the error as its reason: the process must end at once, without saying anything to anybody. */
+  readonly failed: AbortSignal;
   /** Puts another configuration to use, or gives the reason why it cannot without a restart. What `ending` ends does not wait. */
   reload(settings: Settings, ending: AbortSignal): Promise<{ refused: string } | undefined>;
   stop(): Promise<void>;
@@ -83,6 +85,7 @@ async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
       const { outbound, inbound } = listeners;
       return { outbound: outbound?.port ?? 0, inbound: inbound?.port, web: web.port, metrics: figures.port };
     },
+    failed: store.failed,
     async reload(next, ending) {
       const fixed = FIXED.filter((key) => !isDeepStrictEqual(settings[key], next[key]));
       if (fixed.length > 0) return { refused: `${fixed.join(", ")} changed: that needs a restart` };

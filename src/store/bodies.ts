@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { isMessageId } from "../spool/message-id.ts";
 import { syncFolder } from "../spool/secret-key.ts";
 import { DamagedMessage, type SealedSource } from "../spool/seal.ts";
+import type { SyncWatch } from "./sync-fault.ts";
 
 const FOLDER_LETTERS = 2;
 
@@ -17,8 +18,11 @@ export type GrowingBody = {
 
 export class Bodies {
   readonly #folder: string;
-  constructor(dataDir: string) {
+  readonly #watch: SyncWatch;
+
+  constructor(dataDir: string, watch: SyncWatch) {
     this.#folder = join(dataDir, "bodies");
+    this.#watch = watch;
   }
 
   async create(id: string): Promise<GrowingBody> {
@@ -31,10 +35,10 @@ export class Bodies {
         for (const piece of pieces) await writeWhole(file, piece);
       },
       finish: async () => {
-        await file.sync();
+        await this.#watch.around(file.sync());
         await file.close();
-        await syncFolder(folder);
-        await syncFolder(this.#folder);
+        await this.#watch.around(syncFolder(folder));
+        await this.#watch.around(syncFolder(this.#folder));
       },
       async abort() {
         await file.close().catch(() => undefined);

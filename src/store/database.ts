@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { Kysely, SqliteAdapter, SqliteDialect, type SqliteDatabase } from "kysely";
+import { syncWatch, type SyncWatch } from "./sync-fault.ts";
 import type { Tables } from "./tables.ts";
 
 /**
@@ -19,21 +20,51 @@ const SHORT_WAIT_MS = 50;
  * Opens DATADIR/sealpost.db; the folder is made with mode 0700. `lost` is what the last moments before a power cut may cost:
  * nothing, or what was committed over this connection. Throws a sentence that names dataDir.
  */
-export function openDatabase(dataDir: string, lost: "nothing" | "last commits" = "nothing"): Database {
+export function openDatabase(
+  dataDir: string,
+  lost: "nothing" | "last commits" = "nothing",
+  watch = syncWatch(dataDir),
+): Database {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const path = join(dataDir, "sealpost.db");
     makePrivate(path);
-    const sqlite = new DatabaseSync(path, { timeout: WAIT_MS });
+    const sqlite = new WatchedDatabase(path, watch);
     // 8 KiB pages: of 4, 8 and 16 KiB the least CPU for a mail of 32 KiB received and settled
     // FULL: in WAL mode NORMAL would lose the last commits when the power goes, and needs no fsync for each
     const synchronous = lost === "nothing" ? "FULL" : "NORMAL";
     sqlite.exec(
       `PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384`,
     );
-    return { sqlite, sql: new Kysely<Tables>({ dialect: new TransactionalDialect({ database: adapted(sqlite) }) }) };
+    return {
+      sqlite,
+      sql: new Kysely<Tables>({ dialect: new TransactionalDialect({ database: adapted(sqlite, watch) }) }),
+    };
   } catch (cause) {
     throw new Error(`the database in ${dataDir} cannot be opened; see dataDir`, { cause });
+  }
+}
+
+/** Whatever ends a transaction goes through here or through Kysely: no failed fsync is overlooked. */
+class WatchedDatabase extends DatabaseSync {
+  readonly #watch: SyncWatch;
+
+  constructor(path: string, watch: SyncWatch) {
+    super(path, { timeout: WAIT_MS });
+    this.#watch = watch;
+  }
+
+  override exec(text: string): void {
+    noting(this.#watch, () => super.exec(text));
+  }
+}
+
+function noting<T>(watch: SyncWatch, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    watch.note(cause);
+    throw cause;
   }
 }
 
@@ -77,7 +108,7 @@ class TransactionalDialect extends SqliteDialect {
 }
 
 /** What Kysely wants to see of better-sqlite3. */
-function adapted(sqlite: DatabaseSync): SqliteDatabase {
+function adapted(sqlite: DatabaseSync, watch: SyncWatch): SqliteDatabase {
   return {
     close: () => sqlite.close(),
     prepare: (text) => {
@@ -85,9 +116,9 @@ function adapted(sqlite: DatabaseSync): SqliteDatabase {
       const statement = sqlite.prepare(text === "begin" ? "begin immediate" : text);
       return {
         reader: statement.columns().length > 0,
-        all: (values) => statement.all(...(values as SQLInputValue[])),
+        all: (values) => noting(watch, () => statement.all(...(values as SQLInputValue[]))),
         run: (values) => {
-          const { changes, lastInsertRowid } = statement.run(...(values as SQLInputValue[]));
+          const { changes, lastInsertRowid } = noting(watch, () => statement.run(...(values as SQLInputValue[])));
           return { changes: Number(changes), lastInsertRowid: Number(lastInsertRowid) };
         },
         iterate: (values) => statement.iterate(...(values as SQLInputValue[])),

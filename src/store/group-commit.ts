@@ -2,6 +2,7 @@
 import { asError } from "../as-error.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { SpoolFull } from "../spool/spool.ts";
+import { isFull } from "./sync-fault.ts";
 
 /** Runs in a transaction; must not wait for anything. */
 type Step = () => unknown;
@@ -14,7 +15,8 @@ export type GroupCommit = {
   idle(): Promise<void>;
 };
 
-export function groupCommit(sqlite: DatabaseSync): GroupCommit {
+/** `failed` has fired when an fsync has failed: from then on every step is refused. */
+export function groupCommit(sqlite: DatabaseSync, failed = new AbortController().signal): GroupCommit {
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
 
@@ -31,6 +33,7 @@ export function groupCommit(sqlite: DatabaseSync): GroupCommit {
 
   const settleGroup = (group: readonly Pending[]): void => {
     try {
+      failed.throwIfAborted();
       sqlite.exec("BEGIN IMMEDIATE");
     } catch (cause) {
       // another process writes for longer than the timeout: waiting once more for each step would stop everything
@@ -73,10 +76,5 @@ export function groupCommit(sqlite: DatabaseSync): GroupCommit {
 
 /** SQLite's "disk full" and the system's become SpoolFull; everything else stays what it is. */
 export function storageError(cause: unknown): Error {
-  const { errcode, code } = cause as { errcode?: number; code?: string };
-  const SQLITE_FULL = 13;
-  if (errcode === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") {
-    return new SpoolFull("the disk of dataDir is full", { cause });
-  }
-  return asError(cause);
+  return isFull(cause) ? new SpoolFull("the disk of dataDir is full", { cause }) : asError(cause);
 }

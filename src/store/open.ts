@@ -16,6 +16,7 @@ import { sqlPersonalKeys, type SqlPersonalKeys } from "./personal-keys.ts";
 import { sqlSeenUsers } from "./seen-users.ts";
 import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
+import { isFull, syncWatch } from "./sync-fault.ts";
 
 export type StoreSettings = {
   readonly dataDir: string;
@@ -32,8 +33,13 @@ export type Store = {
   readonly harvested: SqlHarvestedKeys;
   readonly seen: SeenUsers;
   readonly harvestTries: HarvestTries;
-  /** For the one process that serves: loads the secret key and removes what a crash has left. Returns how many orphans. */
+  /**
+   * For the one process that serves: loads the secret key, sees that the disk keeps what is written, and removes what a crash has
+   * left. Returns how many orphans. Throws a sentence when this spool cannot be served.
+   */
   recover(): Promise<number>;
+  /** Fires when an fsync has failed, with the error as its reason: the process must end. */
+  readonly failed: AbortSignal;
   /** Forgets finished messages, old notes and keys that nobody came for; call it now and then. */
   prune(): Promise<void>;
   /** Says whether the secret key is there and is the one that the spool was sealed with; makes none. Rejects when it is not. */
@@ -51,30 +57,32 @@ const KEEP_REPORTS_MS = 2 * DAY_MS;
 
 /** Opens the data folder; throws a sentence that names the setting. The secret key is not needed before `recover`. */
 export async function openStore(settings: StoreSettings, clock: Clock, onStep?: (step: Step) => void): Promise<Store> {
-  const database = openDatabase(settings.dataDir);
+  const watch = syncWatch(settings.dataDir);
+  const database = openDatabase(settings.dataDir, "nothing", watch);
   await migrate(database.sql, settings.dataDir);
   const now = () => clock.now();
-  const bodies = new Bodies(settings.dataDir);
+  const bodies = new Bodies(settings.dataDir, watch);
   let key: KeyObject | undefined;
   const secretKey = () => {
     if (key === undefined) throw new Error("the secret key was not loaded");
     return key;
   };
   const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
-  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now };
+  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now, failed: watch.failed };
   const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
   // an fsync for each answer of a server would hold up the mail, and an answer that is lost is only asked for again
-  const memory = openDatabase(settings.dataDir, "last commits");
+  const memory = openDatabase(settings.dataDir, "last commits", watch);
   const cache = sqlKeyCache(memory);
   const harvested = sqlHarvestedKeys(database, secretKey, now);
   return {
-    ...{ spool, cache, harvested },
+    ...{ spool, cache, harvested, failed: watch.failed },
     seen: sqlSeenUsers(memory),
     harvestTries: sqlHarvestTries(memory),
     personalKeys: sqlPersonalKeys(database, now),
     changes: sqlChanges(database, now),
     async recover() {
       key = await loadKey(database, settings.secretKeyFile, true);
+      await settleWal(database, watch.failed, now());
       const known = database.sqlite.prepare(
         "SELECT 1 FROM messages WHERE id = ? AND in_file = 1 AND due_at IS NOT NULL",
       );
@@ -116,6 +124,20 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
       await closeDatabase(database);
     },
   };
+}
+
+/**
+ * What a failed fsync of the last life left in the write-ahead log is perhaps only in the memory of this machine: it is written
+ * again, into the database, and the log begins anew. Rejects on a disk that still fails, before mail is sent whose outcome could
+ * not be kept; a full one is no reason not to start.
+ */
+async function settleWal(database: Database, failed: AbortSignal, now: number): Promise<void> {
+  try {
+    await setMeta(database, "started", String(now));
+    database.sqlite.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  } catch (cause) {
+    if (!isFull(cause)) throw failed.aborted ? failed.reason : cause;
+  }
 }
 
 /** A new key is made only beside a spool that nothing was sealed in, and if it may; another key than the spool's is refused. */

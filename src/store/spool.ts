@@ -40,6 +40,8 @@ export type SqliteSpoolParts = {
   /** Throws when the key cannot be had: commands that never open a body do without it. */
   readonly secretKey: () => KeyObject;
   readonly now: () => number;
+  /** Fires when an fsync has failed: nothing is accepted or settled any more. */
+  readonly failed: AbortSignal;
   readonly onStep?: (step: Step) => void;
 };
 
@@ -47,7 +49,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const { bodies, secretKey, now, onStep = () => undefined } = parts;
   const { sqlite } = parts.database;
   const rows = spoolRows(sqlite);
-  const commits = groupCommit(sqlite);
+  const commits = groupCommit(sqlite, parts.failed);
   const leases = new Leases();
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Set<Receiving>();
