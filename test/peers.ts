@@ -1,6 +1,6 @@
 // Run once before all tests: the real peers are there, or are installed from Debian's packages, or the run fails.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, globSync } from "node:fs";
 
 /** Each peer: how to see that it is there, and the Debian package that brings it. */
 const PEERS: readonly { readonly name: string; readonly package: string; isThere(): boolean }[] = [
@@ -18,8 +18,15 @@ const PEERS: readonly { readonly name: string; readonly package: string; isThere
   { name: "dirmngr", package: "dirmngr", isThere: () => runs("dirmngr", ["--version"]) },
   { name: "gpg-wks-client", package: "gpg-wks-client", isThere: () => existsSync("/usr/lib/gnupg/gpg-wks-client") },
   { name: "Python", package: "python3", isThere: () => runs("python3", ["--version"]) },
+  { name: "strace", package: "strace", isThere: () => runs("strace", ["-V"]) },
+  { name: "libfaketime", package: "libfaketime", isThere: () => libfaketime() !== undefined },
   { name: "Postfix", package: "postfix", isThere: () => existsSync("/usr/sbin/postfix") },
 ];
+
+/** The library that sets the clock of one process, in the folder of this machine's architecture. */
+export function libfaketime(): string | undefined {
+  return globSync("/usr/lib/*/faketime/libfaketime.so.1")[0];
+}
 
 function runs(program: string, args: readonly string[]): boolean {
   return spawnSync(program, args, { stdio: "ignore" }).status === 0;
