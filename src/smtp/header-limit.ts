@@ -23,6 +23,7 @@ export class HeaderLimit {
     let at = 0;
     while (at < piece.length && !this.#hasEnded) {
       if (this.#lineBytes === 0 && isFieldStart(piece[at])) this.#fields++;
+      if (this.#fields > MAX_HEADER_FIELDS) return "header-fields";
       const lf = piece.indexOf(LF, at);
       const next = lf < 0 ? piece.length : lf + 1;
       this.#sizeBytes += next - at;
@@ -32,7 +33,6 @@ export class HeaderLimit {
       if (lf >= 0) this.#lineBytes = 0;
       at = next;
       if (this.#sizeBytes > MAX_HEADER_BYTES - TRACE_ROOM_BYTES) return "header-size";
-      if (this.#fields > MAX_HEADER_FIELDS) return "header-fields";
     }
     return undefined;
   }

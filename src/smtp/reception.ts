@@ -100,9 +100,9 @@ export class MessageReception {
   }
 
   #limitRefusal(piece: Buffer): Refusal | undefined {
-    if (this.#sizeBytes > this.#settings.maxMessageBytes)
-      return { code: 552, status: "5.3.4", text: "the message is too large", reason: "size" };
-    switch (this.#header.write(piece)) {
+    // only what is within the size: else the pieces it came in would say which limit was passed first
+    const room = this.#settings.maxMessageBytes - (this.#sizeBytes - piece.length);
+    switch (this.#header.write(piece.subarray(0, Math.max(0, room)))) {
       case "header-size":
         return { code: 552, status: "5.3.4", text: "the header is too large", reason: "header-size" };
       case "header-fields":
@@ -113,7 +113,8 @@ export class MessageReception {
           reason: "header-fields",
         };
       case undefined:
-        return undefined;
+        if (this.#sizeBytes <= this.#settings.maxMessageBytes) return undefined;
+        return { code: 552, status: "5.3.4", text: "the message is too large", reason: "size" };
     }
   }
 }
