@@ -100,6 +100,8 @@ async function sendAsJira(port: number): Promise<void> {
     text: `Joe Doe commented on SEC-42:\n\n${SECRET_LINE}\n`,
     html: `<p>Joe Doe commented on <a href="https://jira.example.com/browse/SEC-42">SEC-42</a>:</p><p>${SECRET_LINE}</p>`,
     attachments: [{ filename: "floor plan.txt", content: "second floor, left" }],
+    disableFileAccess: true,
+    disableUrlAccess: true,
   };
   printLine(`1. Sent as Jira does: one mail to ${mail.to.join(", ")}`);
   printLine(`     Subject: ${mail.subject}`);

@@ -12,6 +12,9 @@ export type NoticeHeader = {
   readonly messageId: string;
 };
 
+/** Whatever a part holds, nodemailer opens no file and no URL for it. */
+const OPTIONS = { newline: "\r\n", disableFileAccess: true, disableUrlAccess: true };
+
 /** The complete message. One part stands alone, several make a multipart of `multipartType`. */
 export async function composeNotice(
   header: NoticeHeader,
@@ -19,7 +22,7 @@ export async function composeNotice(
   multipartType: string,
 ): Promise<Buffer> {
   const [first] = parts;
-  const root = parts.length === 1 ? leaf(first) : new MimeNode(multipartType, { newline: "\r\n" });
+  const root = parts.length === 1 ? leaf(first) : new MimeNode(multipartType, OPTIONS);
   if (parts.length > 1) for (const part of parts) root.appendChild(leaf(part));
   root.setHeader([
     { key: "From", value: header.from },
@@ -34,9 +37,9 @@ export async function composeNotice(
 }
 
 function leaf(part: NoticePart): MimeNode {
-  const node = new MimeNode(part.contentType, { newline: "\r\n" });
+  const node = new MimeNode(part.contentType, OPTIONS);
   node.setHeader("Content-Transfer-Encoding", "7bit");
-  node.setContent(toAscii(part.text));
+  node.setContent(Buffer.from(toAscii(part.text)));
   return node;
 }
 
