@@ -9,8 +9,8 @@ export type SealpostOptions = {
   readonly treatment: Treatment;
   /** STARTTLS on both sides, with this certificate. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
-  /** Further lines of the configuration. */
-  readonly yaml?: string;
+  /** As the configuration has it: `600MiB`. */
+  readonly maxMessageSize?: string;
 };
 
 const KEYS: Readonly<Record<Treatment, string>> = {
@@ -25,16 +25,15 @@ const RECIPIENTS: Readonly<Record<Treatment, string>> = {
 };
 
 export async function startSealpost(options: SealpostOptions): Promise<Peer & { readonly relay: Relay }> {
-  const { sinkPort, treatment, tls, yaml = "" } = options;
+  const { sinkPort, treatment, tls, maxMessageSize = "50MiB" } = options;
   const upstreamTls = tls === undefined ? "tls: off" : "tls: required, ca: ca.pem";
   const listenerTls = tls === undefined ? "" : ", tls: { mode: starttls, cert: server.pem, key: server.key }";
   const relay = await startRelay(
     [
       `upstream: { host: 127.0.0.1, port: ${sinkPort}, ${upstreamTls} }`,
-      `outbound: { listen: 127.0.0.1:0${listenerTls} }`,
+      `outbound: { listen: 127.0.0.1:0, maxMessageSize: ${maxMessageSize}${listenerTls} }`,
       "log: { level: info }",
       KEYS[treatment],
-      yaml,
     ].join("\n"),
     {
       "alice.pem": fixtureBytes("smime/certs/alice.pem"),
