@@ -26,6 +26,7 @@ export type Relay = {
   readonly process: ChildProcess;
   /** The first event for which this holds, past ones included; rejects after 30 s. */
   event(holds: (event: Event) => boolean): Promise<Event>;
+  /** SIGKILL; all that the process has written is there afterwards. */
   kill(): Promise<void>;
   /** Starts the process again on the same folder. */
   start(): Promise<void>;
@@ -33,6 +34,8 @@ export type Relay = {
   stop(): Promise<number | null>;
   /** Runs another command with the same configuration. */
   run(args: readonly string[], input?: Buffer): Promise<{ code: number | null; stdout: Buffer; stderr: string }>;
+  /** Gives `output` and begins it and `events` anew: a run of many lives would keep them all. */
+  takeOutput(): string;
   /** Stops the process if it runs and removes the folder. */
   remove(): Promise<void>;
 };
@@ -95,6 +98,7 @@ class RelayProcess implements Relay {
   process!: ChildProcess;
   readonly #launch: Launch;
   readonly #waiting = new Set<() => void>();
+  #closed: Promise<unknown> = Promise.resolve();
 
   constructor(folder: string, configFile: string, launch: Launch) {
     this.folder = folder;
@@ -110,6 +114,7 @@ class RelayProcess implements Relay {
       ...(cwd === undefined ? {} : { cwd }),
     });
     this.process = child;
+    this.#closed = once(child, "close");
     const from = this.events.length;
     child.stderr.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
     createInterface({ input: child.stdout }).on("line", (line) => {
@@ -117,39 +122,50 @@ class RelayProcess implements Relay {
       this.events.push(JSON.parse(line) as Event);
       for (const look of this.#waiting) look();
     });
-    const exited = once(child, "exit").then(([code]) => {
-      throw new Error(`serve ended with ${String(code)}:\n${this.output}`);
-    });
-    exited.catch(() => undefined);
-    const started = await Promise.race([this.event((event) => event.event === "service.started", from), exited]);
+    const ended = new AbortController();
+    child.once("exit", (code) => ended.abort(new Error(`serve ended with ${String(code)}:\n${this.output}`)));
+    const started = await this.event((event) => event.event === "service.started", from, ended.signal);
     this.port = started["outbound"] as number;
     this.inboundPort = (started["inbound"] as number | undefined) ?? 0;
     this.webPort = started["web"] as number;
     this.metricsPort = started["metrics"] as number;
   }
 
-  event(holds: (event: Event) => boolean, from = 0): Promise<Event> {
+  event(holds: (event: Event) => boolean, from = 0, signal?: AbortSignal): Promise<Event> {
     return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(look);
+        signal?.removeEventListener("abort", stop);
+      };
+      const fail = (cause: Error) => {
+        end();
+        reject(cause);
+      };
       const look = () => {
         const found = this.events.slice(from).find(holds);
         if (found === undefined) return;
-        clearTimeout(timer);
-        this.#waiting.delete(look);
+        end();
         resolve(found);
       };
-      const timer = setTimeout(() => {
-        this.#waiting.delete(look);
-        reject(new Error(`the event did not come:\n${this.output}`));
-      }, 30_000);
+      const stop = () => fail(signal?.reason as Error);
+      const timer = setTimeout(() => fail(new Error(`the event did not come:\n${this.output}`)), 30_000);
+      signal?.addEventListener("abort", stop);
       this.#waiting.add(look);
       look();
     });
   }
 
   async kill(): Promise<void> {
-    const exited = once(this.process, "exit");
     this.process.kill("SIGKILL");
-    await exited;
+    await this.#closed;
+  }
+
+  takeOutput(): string {
+    const { output } = this;
+    this.output = "";
+    this.events.length = 0;
+    return output;
   }
 
   async stop(): Promise<number | null> {
