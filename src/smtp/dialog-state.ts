@@ -1,7 +1,7 @@
 // What an SMTP dialog remembers between two lines, what holds it, and what comes out of each line.
 import type { AddressFault, Mailbox } from "../mail/address.ts";
 import type { SpooledForwardPath } from "../spool/spool.ts";
-import type { Envelope, Refusal } from "./intake.ts";
+import type { Envelope, Refusal, Session } from "./intake.ts";
 import { reply } from "./server-reply.ts";
 import type { SaslExchange, User } from "./sasl.ts";
 
@@ -72,6 +72,11 @@ export function openingState(isSecure: boolean): DialogState {
     idleCommands: 0,
     transaction: undefined,
   };
+}
+
+/** What the client has said of itself. */
+export function introduced({ client, user }: DialogState): Pick<Session, "heloName" | "isExtended" | "user"> {
+  return { heloName: client?.name ?? "", isExtended: client?.isExtended ?? false, user };
 }
 
 /** The state behind a message: its transaction is over; an accepted one shows that the client does real work. */

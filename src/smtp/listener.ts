@@ -51,12 +51,15 @@ export const DEFAULT_LIMITS: ListenerLimits = {
   idleMs: 600_000,
   commandLineMs: 300_000,
   contentMs: 600_000,
+  transactionMs: 1_800_000,
+  fruitlessMs: 3_600_000,
   tlsHandshakeMs: 30_000,
   lingerMs: 2_000,
 };
 
 const SWEEP_EVERY_MS = 1_000;
 const FORGET_FAILURES_AFTER_MS = 900_000;
+const FEW_CONNECTIONS = 4;
 
 export class Listener {
   #settings: ListenerSettings;
@@ -68,7 +71,7 @@ export class Listener {
   readonly #server: Server;
   readonly #sessions = new Set<ServerSession>();
   readonly #sessionsByAddress = new Map<string, number>();
-  readonly #loginFailures = new Map<string, { count: number; lastAt: number }>();
+  readonly #loginFailures = new Map<string, { count: number; answeredAt: number }>();
   readonly #stopped = new AbortController();
   #whenEmpty: (() => void) | undefined;
 
@@ -140,13 +143,19 @@ export class Listener {
     }
     const count = this.#sessionsByAddress.get(peerAddress) ?? 0;
     if (!this.#isAllowed(peerAddress)) this.#turnAway(socket, peerAddress, "network");
-    else if (this.#sessions.size >= this.#limits.connections) this.#turnAway(socket, peerAddress, "connections");
+    else if (this.#sessions.size >= this.#mostSessions(count)) this.#turnAway(socket, peerAddress, "connections");
     else if (count >= this.#limits.connectionsPerAddress)
       this.#turnAway(socket, peerAddress, "connections-per-address");
     else {
       this.#sessionsByAddress.set(peerAddress, count + 1);
       this.#open(socket, peerAddress);
     }
+  }
+
+  /** The last tenth of all connections is kept for addresses that have only a few, as Jira's has. */
+  #mostSessions(ofThisAddress: number): number {
+    const { connections } = this.#limits;
+    return ofThisAddress < FEW_CONNECTIONS ? connections : connections - Math.floor(connections / 10);
   }
 
   #open(socket: Socket, peerAddress: string): void {
@@ -192,10 +201,14 @@ export class Listener {
     else socket.end(reason === "network" ? NOT_ALLOWED : TOO_MANY, () => socket.destroy());
   }
 
+  /** One after the other for each address: many sessions at once try no faster than one. */
   #loginFailed(peerAddress: string): number {
-    const count = (this.#loginFailures.get(peerAddress)?.count ?? 0) + 1;
-    this.#loginFailures.set(peerAddress, { count, lastAt: this.#clock.now() });
-    return failureDelayMs(count);
+    const now = this.#clock.now();
+    const before = this.#loginFailures.get(peerAddress);
+    const count = (before?.count ?? 0) + 1;
+    const answeredAt = Math.max(now, before?.answeredAt ?? now) + failureDelayMs(count);
+    this.#loginFailures.set(peerAddress, { count, answeredAt });
+    return answeredAt - now;
   }
 
   async #sweep(): Promise<void> {
@@ -204,7 +217,7 @@ export class Listener {
       const now = this.#clock.now();
       for (const session of this.#sessions) session.expire(now);
       for (const [address, failures] of this.#loginFailures)
-        if (now - failures.lastAt > FORGET_FAILURES_AFTER_MS) this.#loginFailures.delete(address);
+        if (now - failures.answeredAt > FORGET_FAILURES_AFTER_MS) this.#loginFailures.delete(address);
     }
   }
 }

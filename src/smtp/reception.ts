@@ -55,8 +55,9 @@ export class MessageReception {
     return piece.length === 0 ? undefined : this.#store(piece);
   }
 
-  /** The end of data has come: makes the message durable, or tells why not. Never rejects. */
-  async finish(): Promise<Reception> {
+  /** The end of data has come: makes the message durable once `written` has settled, or tells why not. Never rejects. */
+  async finish(written: Promise<void> | undefined): Promise<Reception> {
+    await written;
     this.#isOver = true;
     if (this.#refusal === undefined) {
       try {

@@ -14,6 +14,10 @@ export type Deadlines = {
   readonly commandLineMs: number;
   /** From 354 to the end of data. */
   readonly contentMs: number;
+  /** From MAIL to the end of data. */
+  readonly transactionMs: number;
+  /** From the greeting, or the last accepted message, to the next MAIL. */
+  readonly fruitlessMs: number;
   readonly tlsHandshakeMs: number;
   /** From our last reply to the end of the connection. */
   readonly lingerMs: number;

@@ -3,17 +3,19 @@
 // Rules:
 // 1. Nothing is decided here: the dialog and the reception decide, this file obeys.
 // 2. While anything is awaited (intake, delay, a client that does not read) the socket is paused: memory stays bounded.
-// 3. Every state has a moment when it is over (`deadlineAt`); the listener looks once a second.
+// 3. Every state has a moment when it is over (`SessionTimer`); the listener looks once a second.
 // 4. Once closing, no further byte of the client is executed.
 import { setImmediate } from "node:timers/promises";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { answer } from "./dialog.ts";
-import { afterMessage, openingState, type Step } from "./dialog-state.ts";
+import { afterMessage, introduced, openingState, type Step } from "./dialog-state.ts";
 import type { Envelope, Session } from "./intake.ts";
+import { drained } from "./drained.ts";
 import { MessageReception, refusalFor, type Reception } from "./reception.ts";
 import { reply } from "./server-reply.ts";
 import type { SessionHost } from "./session-host.ts";
+import { SessionTimer } from "./session-timer.ts";
 import { WireReader } from "./wire-reader.ts";
 
 type Phase = "handshake" | "greeting" | "open" | "closing" | "closed";
@@ -24,6 +26,7 @@ export class ServerSession {
   readonly #host: SessionHost;
   readonly #reader = new WireReader();
   readonly #openedAt: number;
+  readonly #timer: SessionTimer;
   readonly #gone = new AbortController();
   #socket: Socket;
   #state = openingState(false);
@@ -31,11 +34,9 @@ export class ServerSession {
   #tls: Session["tls"];
   #reception: MessageReception | undefined;
   #isWaiting = false;
-  #isLineBegun = false;
   #hasClientEnded = false;
   #isLastMessage = false;
   #replies = "";
-  #deadlineAt = Infinity;
 
   constructor(socket: Socket, id: string, peerAddress: string, host: SessionHost) {
     this.id = id;
@@ -43,18 +44,19 @@ export class ServerSession {
     this.#peerAddress = peerAddress;
     this.#host = host;
     this.#openedAt = host.clock.now();
+    this.#timer = new SessionTimer(host.deadlines, () => host.clock.now());
     host.observer.onSessionOpened({ sessionId: id, peerAddress });
     this.#watchEnd(socket);
     if (host.dialog.tlsMode === "implicit") this.#secure();
     else {
-      this.#listenTo(socket);
+      socket.on("data", this.#onBytes).on("end", this.#onEnd);
       void this.#greet();
     }
   }
 
   /** Ends what has taken too long. */
   expire(now: number): void {
-    if (now < this.#deadlineAt) return;
+    if (!this.#timer.isOver(now)) return;
     if (this.#phase === "open" && !this.#socket.writableNeedDrain) this.#close(reply(421, "4.4.2", "timeout"));
     else this.#socket.destroy();
   }
@@ -68,10 +70,6 @@ export class ServerSession {
 
   destroy(): void {
     this.#socket.destroy();
-  }
-
-  #listenTo(socket: Socket): void {
-    socket.on("data", this.#onBytes).on("end", this.#onEnd);
   }
 
   /** Of the connection and of TLS above it: whichever goes down first ends the session. */
@@ -89,8 +87,7 @@ export class ServerSession {
 
   /** 220, unless the client speaks before it: a client that does not listen sends somebody else's commands. */
   async #greet(): Promise<void> {
-    this.#setPhase("greeting");
-    this.#setDeadline(this.#host.deadlines.idleMs);
+    this.#timer.allow("idleMs");
     // what had come in with the connection is read between the two
     await setImmediate();
     await setImmediate();
@@ -135,7 +132,8 @@ export class ServerSession {
       }
       this.#flush();
       if (this.#phase !== "open" || this.#isWaiting) return;
-      this.#watch();
+      if (this.#reception === undefined)
+        this.#timer.awaitLine(this.#reader.unreadBytes > 0, this.#state.transaction !== undefined);
       if (this.#hasClientEnded) this.#close("");
       else if (this.#socket.writableNeedDrain) this.#wait(drained(this.#socket), () => undefined);
     } catch (error) {
@@ -146,7 +144,7 @@ export class ServerSession {
   #readLine(): boolean {
     const event = this.#reader.nextLine(this.#state.exchange !== undefined);
     if (event === undefined) return false;
-    this.#isLineBegun = false;
+    this.#timer.lineRead();
     this.#obey(answer(this.#state, event, this.#reader.unreadBytes > 0, this.#host.dialog));
     return true;
   }
@@ -182,7 +180,7 @@ export class ServerSession {
         // what arrives from here on belongs to TLS: it stays in the socket's buffer until TLS takes it over
         this.#socket.off("data", this.#onBytes).off("end", this.#onEnd).pause();
         this.#phase = "handshake";
-        this.#setDeadline(this.#host.deadlines.tlsHandshakeMs);
+        this.#timer.allow("tlsHandshakeMs");
         this.#socket.write(this.#replies + step.reply, () => this.#secure());
         this.#replies = "";
     }
@@ -198,7 +196,7 @@ export class ServerSession {
     }
     this.#reader.beginContent();
     this.#replies += goAhead;
-    this.#setDeadline(this.#host.deadlines.contentMs);
+    this.#timer.awaitContent();
   }
 
   #readContent(reception: MessageReception): boolean {
@@ -206,9 +204,9 @@ export class ServerSession {
     if (event === undefined) return false;
     const written = reception.write(event.content, this.#reader.findings);
     if (event.isEnd || reception.isHopeless) {
-      this.#deadlineAt = Infinity;
+      this.#timer.stop();
       const { envelope } = reception;
-      this.#wait(finished(reception, written), (outcome) => this.#conclude(outcome, envelope));
+      this.#wait(reception.finish(written), (outcome) => this.#conclude(outcome, envelope));
     } else if (written !== undefined) this.#wait(written, () => undefined);
     return true;
   }
@@ -220,6 +218,7 @@ export class ServerSession {
     this.#state = afterMessage(this.#state, outcome.kind === "accepted");
     if (outcome.kind === "accepted") {
       const { id: queueId, sizeBytes } = outcome;
+      this.#timer.messageAccepted();
       this.#replies += reply(250, "2.0.0", `queued as ${queueId}`);
       this.#host.observer.onMessageAccepted({ sessionId, queueId, envelope, sizeBytes });
     } else {
@@ -253,24 +252,6 @@ export class ServerSession {
     this.#replies = "";
   }
 
-  /** Sets the moment when what the client does now has taken too long. */
-  #watch(): void {
-    if (this.#reception !== undefined) return;
-    if (this.#reader.unreadBytes === 0) this.#setDeadline(this.#host.deadlines.idleMs);
-    else if (!this.#isLineBegun) {
-      this.#isLineBegun = true;
-      this.#setDeadline(this.#host.deadlines.commandLineMs);
-    }
-  }
-
-  #setPhase(phase: Phase): void {
-    this.#phase = phase;
-  }
-
-  #setDeadline(delayMs: number): void {
-    this.#deadlineAt = this.#host.clock.now() + delayMs;
-  }
-
   #fail(error: unknown): void {
     this.#host.observer.onFault(error);
     this.#close(reply(421, "4.3.0", "fault in the server"));
@@ -283,7 +264,7 @@ export class ServerSession {
     if (!this.#isWaiting) void this.#reception?.abandon();
     this.#socket.end(this.#replies + lastReply);
     this.#replies = "";
-    this.#setDeadline(this.#host.deadlines.lingerMs);
+    this.#timer.allow("lingerMs");
     this.#socket.resume();
   }
 
@@ -291,16 +272,18 @@ export class ServerSession {
   #secure(): void {
     if (this.#phase === "closed" || this.#host.secureContext === undefined) return;
     this.#phase = "handshake";
-    this.#setDeadline(this.#host.deadlines.tlsHandshakeMs);
+    this.#timer.allow("tlsHandshakeMs");
     const socket = new TLSSocket(this.#socket, { isServer: true, secureContext: this.#host.secureContext });
     this.#socket = socket;
     this.#watchEnd(socket);
-    this.#listenTo(socket);
+    socket.on("data", this.#onBytes).on("end", this.#onEnd);
     socket.once("secure", () => {
       this.#tls = { protocol: socket.getProtocol() ?? "", cipher: socket.getCipher().name };
       this.#state = openingState(true);
-      if (this.#host.dialog.tlsMode === "implicit") void this.#greet();
-      else {
+      if (this.#host.dialog.tlsMode === "implicit") {
+        this.#phase = "greeting";
+        void this.#greet();
+      } else {
         this.#phase = "open";
         this.#advance();
       }
@@ -308,31 +291,8 @@ export class ServerSession {
   }
 
   #session(): Session {
-    const { client, user } = this.#state;
-    return {
-      id: this.id,
-      peerAddress: this.#peerAddress,
-      heloName: client?.name ?? "",
-      isExtended: client?.isExtended ?? false,
-      tls: this.#tls,
-      user,
-    };
+    return { id: this.id, peerAddress: this.#peerAddress, tls: this.#tls, ...introduced(this.#state) };
   }
 }
 
 const SHUTTING_DOWN = reply(421, "4.3.2", "shutting down");
-
-async function finished(reception: MessageReception, written: Promise<void> | undefined): Promise<Reception> {
-  await written;
-  return reception.finish();
-}
-
-function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = () => {
-      socket.off("drain", settle).off("close", settle);
-      resolve();
-    };
-    socket.on("drain", settle).on("close", settle);
-  });
-}

@@ -6,7 +6,7 @@ import { SpoolFull } from "../../src/spool/spool.ts";
 import { MessageRefused } from "../../src/smtp/intake.ts";
 import { networkMatcher } from "../../src/smtp/networks.ts";
 import { Secret } from "../../src/secret.ts";
-import { Client, FakeClock, openDoor as open, type Door } from "./recording-door.ts";
+import { Client, FakeClock, openDoor as open, passSeconds, type Door } from "./recording-door.ts";
 
 const doors: Door[] = [];
 const openDoor: typeof open = async (...wishes) => {
@@ -259,22 +259,13 @@ describe("a message", () => {
 });
 
 describe("time", () => {
-  /** Seconds pass one by one, as the listener looks once a second. */
-  async function pass(clock: FakeClock, seconds: number, eachSecond: (second: number) => void = () => undefined) {
-    for (let second = 0; second < seconds; second++) {
-      clock.advance(1_000);
-      eachSecond(second);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  }
-
   test("FD-34: ten idle minutes are allowed, then the session ends", async () => {
     const clock = new FakeClock();
     const door = await openDoor({}, {}, clock);
     const client = await greeted(door);
-    await pass(clock, 598);
+    await passSeconds(clock, 598);
     expect(await client.say("NOOP")).toBe("250 2.0.0 ok");
-    await pass(clock, 601);
+    await passSeconds(clock, 601);
     expect(await client.rest()).toBe("421 4.4.2 timeout\n");
   });
 
@@ -286,7 +277,7 @@ describe("time", () => {
     let cutAt = Infinity;
     client.socket.on("end", () => (cutAt = Math.min(cutAt, clock.now())));
     const start = clock.now();
-    await pass(clock, 400, (second) => second % 5 === 0 && client.write("O"));
+    await passSeconds(clock, 400, (second) => second % 5 === 0 && client.write("O"));
     expect(await client.rest()).toBe("421 4.4.2 timeout\n");
     expect((cutAt - start) / 1_000).toBeLessThan(320);
     expect((cutAt - start) / 1_000).toBeGreaterThan(290);
@@ -296,7 +287,7 @@ describe("time", () => {
     const clock = new FakeClock();
     const door = await openDoor({}, {}, clock);
     const client = await sending(door);
-    await pass(clock, 605, (second) => second % 50 === 0 && client.write("X: y\r\n"));
+    await passSeconds(clock, 605, (second) => second % 50 === 0 && client.write("X: y\r\n"));
     expect(await client.rest()).toBe("421 4.4.2 timeout\n");
     await vi.waitUntil(() => door.aborted.length === 1);
     expect(door.stored).toEqual([]);
@@ -318,7 +309,7 @@ describe("time", () => {
         await vi.waitUntil(() => door.seen.filter(([name]) => name === "auth-failed").length > failures);
         const answered = new AbortController();
         void reply.then(() => answered.abort());
-        while (!answered.signal.aborted) await pass(clock, 1);
+        while (!answered.signal.aborted) await passSeconds(clock, 1);
         // a reply takes a turn or two to come back
         waits.push(Math.floor((clock.now() - start) / 1_000));
         replies.push((await reply).slice(0, 3));

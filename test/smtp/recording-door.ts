@@ -155,3 +155,16 @@ export class FakeClock implements Clock {
     for (const [wake, until] of [...this.#sleepers]) if (until <= this.#now) wake();
   }
 }
+
+/** Seconds pass one by one, as the listener looks once a second. */
+export async function passSeconds(
+  clock: FakeClock,
+  seconds: number,
+  eachSecond: (second: number) => void = () => undefined,
+) {
+  for (let second = 0; second < seconds; second++) {
+    clock.advance(1_000);
+    eachSecond(second);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
