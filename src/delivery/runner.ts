@@ -18,7 +18,7 @@ export type RunnerSettings = { readonly maxInFlight: number; readonly route: Rou
 export type RunnerObserver = {
   upstreamDown(reply: string, pauseMs: number): void;
   upstreamUp(): void;
-  /** The spool itself failed: disk full, database locked. The runner goes on after a while. */
+  /** The spool itself failed: disk full, database locked. The runner goes on after a while; what lasts is told once. */
   spoolFailed(cause: Error): void;
 };
 
@@ -119,11 +119,17 @@ export function createRunner(
 
   return {
     async run() {
+      let told = "";
       while (!stopped.signal.aborted) {
         try {
-          if (!(await leaseNext())) await sleep(await idleMs());
-        } catch (cause) {
-          observe.spoolFailed(asError(cause));
+          const isLeased = await leaseNext();
+          const delayMs = isLeased ? 0 : await idleMs();
+          told = "";
+          if (!isLeased) await sleep(delayMs);
+        } catch (thrown) {
+          const cause = asError(thrown);
+          if (cause.message !== told) observe.spoolFailed(cause);
+          told = cause.message;
           await sleep(POLL_MS);
         }
       }

@@ -74,12 +74,15 @@ async function settleSurely(
   signal: AbortSignal,
 ): ReturnType<Spool["settle"]> {
   const outcomes = settled.map((one) => one.outcome);
+  let told = "";
   for (let delayMs = SETTLE_AGAIN_FIRST_MS; ; delayMs = Math.min(delayMs * 2, SETTLE_AGAIN_MAX_MS)) {
     try {
       return await parts.spool.settle(leased, outcomes, notices);
-    } catch (cause) {
-      if (signal.aborted) throw cause;
-      parts.observe.spoolFailed(asError(cause));
+    } catch (thrown) {
+      if (signal.aborted) throw thrown;
+      const cause = asError(thrown);
+      if (cause.message !== told) parts.observe.spoolFailed(cause);
+      told = cause.message;
       await parts.sleep(delayMs, signal);
     }
   }

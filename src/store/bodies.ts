@@ -1,4 +1,5 @@
 // Bodies: sealed messages too large for a row, as files DATADIR/bodies/xx/ID.
+import { existsSync } from "node:fs";
 import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isMessageId } from "../spool/message-id.ts";
@@ -70,6 +71,11 @@ export class Bodies {
 
   async remove(id: string): Promise<void> {
     await rm(join(this.#folderOf(id), id), { force: true });
+  }
+
+  /** Whether this data folder was ever served: the first start makes the folder after the database. */
+  get isThere(): boolean {
+    return existsSync(this.#folder);
   }
 
   /**

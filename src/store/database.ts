@@ -68,9 +68,9 @@ function noting<T>(watch: SyncWatch, act: () => T): T {
   }
 }
 
-/** Runs what may as well fail: it throws after 50 ms when another process holds the write lock, and holds up no mail for it. */
-export function withoutWaiting<T>(sqlite: DatabaseSync, run: () => T): T {
-  sqlite.exec(`PRAGMA busy_timeout = ${SHORT_WAIT_MS}`);
+/** Runs what may as well fail: it throws after `waitMs` when another process holds the write lock, and holds up no mail for it. */
+export function withoutWaiting<T>(sqlite: DatabaseSync, run: () => T, waitMs = SHORT_WAIT_MS): T {
+  sqlite.exec(`PRAGMA busy_timeout = ${waitMs}`);
   try {
     return run();
   } finally {

@@ -1,8 +1,7 @@
 // Group commit: everything that arrives while one transaction runs goes into the next one, with one fsync for all.
-import { asError } from "../as-error.ts";
 import type { DatabaseSync } from "node:sqlite";
-import { SpoolFull } from "../spool/spool.ts";
-import { isFull } from "./sync-fault.ts";
+import { withoutWaiting } from "./database.ts";
+import { isBusy, storageError } from "./storage-error.ts";
 
 /** Runs in a transaction; must not wait for anything. */
 type Step = () => unknown;
@@ -15,8 +14,19 @@ export type GroupCommit = {
   idle(): Promise<void>;
 };
 
-/** `failed` has fired when an fsync has failed: from then on every step is refused. */
-export function groupCommit(sqlite: DatabaseSync, failed = new AbortController().signal): GroupCommit {
+/** So long a transaction waits while another process holds the write lock. */
+const LOCK_WAIT_MS = 5_000;
+const LOCK_TRY_MS = 5;
+const LOCK_SLEEP_MS = 20;
+
+export type GroupCommitParts = {
+  readonly sqlite: DatabaseSync;
+  /** Fires when an fsync has failed: from then on every step is refused. */
+  readonly failed: AbortSignal;
+  readonly sleep: (delayMs: number) => Promise<void>;
+};
+
+export function groupCommit({ sqlite, failed, sleep }: GroupCommitParts): GroupCommit {
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
 
@@ -31,12 +41,25 @@ export function groupCommit(sqlite: DatabaseSync, failed = new AbortController()
     }
   };
 
-  const settleGroup = (group: readonly Pending[]): void => {
-    try {
+  /** SQLite's own waiting would stop the whole process, its sessions and its health too. */
+  const begin = async (): Promise<void> => {
+    for (let waitedMs = 0; ; waitedMs += LOCK_TRY_MS + LOCK_SLEEP_MS) {
       failed.throwIfAborted();
-      sqlite.exec("BEGIN IMMEDIATE");
+      try {
+        withoutWaiting(sqlite, () => sqlite.exec("BEGIN IMMEDIATE"), LOCK_TRY_MS);
+        return;
+      } catch (cause) {
+        if (!isBusy(cause) || waitedMs >= LOCK_WAIT_MS) throw cause;
+      }
+      await sleep(LOCK_SLEEP_MS);
+    }
+  };
+
+  const settleGroup = async (group: readonly Pending[]): Promise<void> => {
+    try {
+      await begin();
     } catch (cause) {
-      // another process writes for longer than the timeout: waiting once more for each step would stop everything
+      // waiting once more for each step would stop everything
       for (const one of group) one.reject(storageError(cause));
       return;
     }
@@ -45,7 +68,7 @@ export function groupCommit(sqlite: DatabaseSync, failed = new AbortController()
       group.forEach((one, index) => one.resolve(results[index]));
     } catch (cause) {
       // one bad step must not take its neighbours with it
-      if (group.length > 1) for (const one of group) settleGroup([one]);
+      if (group.length > 1) for (const one of group) await settleGroup([one]);
       else group[0]?.reject(storageError(cause));
     }
   };
@@ -56,7 +79,7 @@ export function groupCommit(sqlite: DatabaseSync, failed = new AbortController()
       await new Promise((resolve) => setImmediate(resolve));
       const group = pending;
       pending = [];
-      settleGroup(group);
+      await settleGroup(group);
     }
     flushing = undefined;
   };
@@ -72,9 +95,4 @@ export function groupCommit(sqlite: DatabaseSync, failed = new AbortController()
       await flushing;
     },
   };
-}
-
-/** SQLite's "disk full" and the system's become SpoolFull; everything else stays what it is. */
-export function storageError(cause: unknown): Error {
-  return isFull(cause) ? new SpoolFull("the disk of dataDir is full", { cause }) : asError(cause);
 }

@@ -16,7 +16,8 @@ import { sqlPersonalKeys, type SqlPersonalKeys } from "./personal-keys.ts";
 import { sqlSeenUsers } from "./seen-users.ts";
 import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
-import { isFull, syncWatch } from "./sync-fault.ts";
+import { isFull, storageError } from "./storage-error.ts";
+import { syncWatch } from "./sync-fault.ts";
 
 export type StoreSettings = {
   readonly dataDir: string;
@@ -68,7 +69,8 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
     return key;
   };
   const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
-  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now, failed: watch.failed };
+  const sleep = (delayMs: number) => clock.sleep(delayMs);
+  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now, sleep, failed: watch.failed };
   const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
   // an fsync for each answer of a server would hold up the mail, and an answer that is lost is only asked for again
   const memory = openDatabase(settings.dataDir, "last commits", watch);
@@ -80,14 +82,12 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
     harvestTries: sqlHarvestTries(memory),
     personalKeys: sqlPersonalKeys(database, now),
     changes: sqlChanges(database, now),
-    async recover() {
-      key = await loadKey(database, settings.secretKeyFile, true);
-      await settleWal(database, watch.failed, now());
-      const known = database.sqlite.prepare(
-        "SELECT 1 FROM messages WHERE id = ? AND in_file = 1 AND due_at IS NOT NULL",
-      );
-      return bodies.removeOrphans((id) => known.get(id) !== undefined);
-    },
+    recover: () =>
+      recover({ database, bodies, settings, now: now(), failed: watch.failed }, (loaded) => (key = loaded)).catch(
+        (cause: unknown) => {
+          throw storageError(cause);
+        },
+      ),
     async prune() {
       const { sql } = database;
       await sql
@@ -124,6 +124,28 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
       await closeDatabase(database);
     },
   };
+}
+
+type RecoverParts = {
+  readonly database: Database;
+  readonly bodies: Bodies;
+  readonly settings: StoreSettings;
+  readonly now: number;
+  readonly failed: AbortSignal;
+};
+
+/** See Store.recover. */
+async function recover(parts: RecoverParts, onKey: (key: KeyObject) => void): Promise<number> {
+  const { database, bodies, settings, now, failed } = parts;
+  // removing the bodies that an empty database does not know would make its loss final
+  if (bodies.isThere && (await keyCheckOf(database)) === undefined)
+    throw new Error(
+      `the database in ${settings.dataDir} is empty, but there was a spool: put sealpost.db and sealpost.db-wal back, or move the folder away to begin anew; see dataDir`,
+    );
+  onKey(await loadKey(database, settings.secretKeyFile, true));
+  await settleWal(database, failed, now);
+  const known = database.sqlite.prepare("SELECT 1 FROM messages WHERE id = ? AND in_file = 1 AND due_at IS NOT NULL");
+  return bodies.removeOrphans((id) => known.get(id) !== undefined);
 }
 
 /**

@@ -3,8 +3,9 @@ import type { KeyObject } from "node:crypto";
 import { sealer } from "../spool/seal.ts";
 import type { Receiving } from "../spool/spool.ts";
 import type { Bodies, GrowingBody } from "./bodies.ts";
-import { storageError, type GroupCommit } from "./group-commit.ts";
+import type { GroupCommit } from "./group-commit.ts";
 import type { SpoolRows } from "./spool-rows.ts";
+import { storageError } from "./storage-error.ts";
 
 /** Sealed bodies up to this size live in a row. */
 export const MAX_ROW_BYTES = 256 * 1024;

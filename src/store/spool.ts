@@ -30,6 +30,7 @@ import { Leases, type HeldLease } from "./leases.ts";
 import { receive, type Step } from "./spool-receive.ts";
 import { spoolRows, type StoredMessage } from "./spool-rows.ts";
 import { spoolView } from "./spool-view.ts";
+import { isOfSqlite, storageError } from "./storage-error.ts";
 
 export type SqliteSpoolParts = {
   readonly database: Database;
@@ -42,6 +43,7 @@ export type SqliteSpoolParts = {
   readonly now: () => number;
   /** Fires when an fsync has failed: nothing is accepted or settled any more. */
   readonly failed: AbortSignal;
+  readonly sleep: (delayMs: number) => Promise<void>;
   readonly onStep?: (step: Step) => void;
 };
 
@@ -49,7 +51,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const { bodies, secretKey, now, onStep = () => undefined } = parts;
   const { sqlite } = parts.database;
   const rows = spoolRows(sqlite);
-  const commits = groupCommit(sqlite, parts.failed);
+  const commits = groupCommit({ sqlite, failed: parts.failed, sleep: parts.sleep });
   const leases = new Leases();
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Set<Receiving>();
@@ -115,7 +117,14 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       const first = firstFree(route);
       const stored = first === undefined || first.due_at > at ? undefined : rows.messageAt(first.seq);
       if (stored === undefined) return null;
-      return leased(stored, leases.take(stored.id, stored.seq, at + leaseForMs), at);
+      const held = leases.take(stored.id, stored.seq, at + leaseForMs);
+      try {
+        return leased(stored, held, at);
+      } catch (cause) {
+        // its lease goes on and keeps it out of the way of the others
+        if (isOfSqlite(cause)) throw storageError(cause);
+        throw new DamagedMessage(stored.id, "has rows that make no sense", { cause });
+      }
     },
     renew: (lease, until) => {
       const held = leases.current(lease);

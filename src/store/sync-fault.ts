@@ -4,6 +4,8 @@
 // a hole, and what was acknowledged behind the hole is lost with the power. PostgreSQL ends itself for that reason and recovers
 // from what the disk really has; so do we.
 
+import { isFull } from "./storage-error.ts";
+
 /** SQLite's extended result codes SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC. */
 const SYNC_CODES: readonly unknown[] = [10 | (4 << 8), 10 | (5 << 8)];
 
@@ -37,11 +39,4 @@ export function syncWatch(dataDir: string): SyncWatch {
       }
     },
   };
-}
-
-/** Whether the system or SQLite says that there is no room. */
-export function isFull(cause: unknown): boolean {
-  const SQLITE_FULL = 13;
-  const { errcode, code } = cause as { errcode?: unknown; code?: unknown };
-  return errcode === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT";
 }

@@ -1,5 +1,6 @@
 // Housekeeping of a running relay: changed key stores and keys, what /readyz says, gauges brought up to date.
 import type { Delivery } from "./delivery.ts";
+import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { HarvestObserver } from "../inbound/harvest-observer.ts";
 import type { Log } from "../log.ts";
@@ -26,6 +27,7 @@ export async function keepHouse(
   signal: AbortSignal,
 ): Promise<void> {
   let lastChange = await store.changes.latest();
+  let told = "";
   for (let tick = 1; ; tick++) {
     await clock.sleep(HOUSEKEEPING_MS, signal);
     if (signal.aborted) return;
@@ -53,8 +55,12 @@ export async function keepHouse(
       if (tick % PROMOTE_EVERY === 0) void harvest.promoteKnown(signal);
       if (tick % LISTS_EVERY === 0) void trust.lists?.refresh(signal);
       if (tick % PRUNE_EVERY === 0) await store.prune();
-    } catch (cause) {
-      log.event("service.fault", { fault: cause instanceof Error ? cause : String(cause) });
+      told = "";
+    } catch (thrown) {
+      const cause = asError(thrown);
+      // a fault that lasts is told once
+      if (cause.message !== told) log.event("service.fault", { fault: cause });
+      told = cause.message;
     }
   }
 }

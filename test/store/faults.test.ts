@@ -90,6 +90,8 @@ test("a message whose write failed cannot be committed without its head", async 
 });
 
 describe("group commit", () => {
+  const commitsOf = (sqlite: DatabaseSync, sleep: (delayMs: number) => Promise<void> = () => Promise.resolve()) =>
+    groupCommit({ sqlite, failed: new AbortController().signal, sleep });
   const memory = () => {
     const sqlite = new DatabaseSync(":memory:");
     sqlite.exec("CREATE TABLE t (n INTEGER PRIMARY KEY)");
@@ -99,7 +101,7 @@ describe("group commit", () => {
         .prepare("SELECT n FROM t ORDER BY n")
         .all()
         .map((row) => row["n"]);
-    return { commits: groupCommit(sqlite), insert, found, sqlite };
+    return { commits: commitsOf(sqlite), insert, found, sqlite };
   };
 
   test("runs what comes in one turn of the event loop in one transaction", async () => {
@@ -150,15 +152,20 @@ describe("group commit", () => {
     expect(found()).toEqual([2]);
   });
 
-  test("a database that another process keeps locked rejects the whole group after one wait", async () => {
+  test("a database that another process keeps locked rejects the whole group after 5 s, and nothing else stands still", async () => {
     const { spool } = await folder.serve();
     await accept(spool, contentOf("m", 10));
     const other = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
     const busy = new DatabaseSync(join(folder.dataDir, "sealpost.db"), { timeout: 10 });
     other.exec("BEGIN IMMEDIATE");
-    const commits = groupCommit(busy);
+    let sleptMs = 0;
+    const commits = commitsOf(busy, async (delayMs) => {
+      sleptMs += delayMs;
+      await new Promise((resolve) => setImmediate(resolve));
+    });
     const ended = await Promise.allSettled([1, 2, 3].map((n) => commits.run(() => n)));
     expect(ended.map((one) => one.status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect(sleptMs).toBe(4_000);
     other.exec("ROLLBACK");
     expect(await commits.run(() => "again")).toBe("again");
     busy.close();
