@@ -26,6 +26,8 @@ export type RunOptions = {
   readonly huntEvery: number;
   /** Of so many mails one is decrypted, and every duplicate. */
   readonly readEvery: number;
+  /** No more mails and no more kills: what was sent is delivered and judged. */
+  readonly signal?: AbortSignal;
 };
 
 /** All mail is due, and nothing arrives for so long: then it never will. */
@@ -42,6 +44,7 @@ export async function runLedger(
   try {
     await run.begin();
     for (const [index, kill] of killPlan(options.seed, options.mails, options.kills).entries()) {
+      if (options.signal?.aborted === true) break;
       await run.untilKilled(kill, index + 1);
       say(run.shown(), index + 1);
     }
@@ -190,7 +193,7 @@ class Run {
       port: this.#relay.port,
       next: () => {
         const number = this.#sent.size + 1;
-        if (number > this.#options.mails) return undefined;
+        if (number > this.#options.mails || this.#options.signal?.aborted === true) return undefined;
         const mail = ledgerMail(this.#options.seed, number);
         this.#sent.set(number, mail);
         return mail;
