@@ -4,19 +4,21 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
-/** Groups of cases whose parts are built: key look-up, and harvesting from incoming mail. */
-const BUILT = /^(?:LOOK|HARV)-/;
+/** Groups of cases whose parts are built: key look-up, harvesting from incoming mail, confidentiality, dependencies. */
+const BUILT = ["LOOK", "HARV", "CONF", "DEP"];
+const ID = `(?:${BUILT.join("|")})-\\d+`;
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const catalogue = fileURLToPath(new URL("../../shared/security-cases.json", import.meta.url));
 
-test("every case of key look-up and of harvesting has a test with its id in the title", () => {
+test("every case of these groups has a test with its id in the title", () => {
   const { cases } = JSON.parse(readFileSync(catalogue, "utf8")) as { cases: { id: string }[] };
-  const ids = cases.map(({ id }) => id).filter((id) => BUILT.test(id));
+  const ids = cases.map(({ id }) => id).filter((id) => new RegExp(`^${ID}$`).test(id));
   expect(ids.length).toBeGreaterThan(50);
   const files = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".test.ts"));
   const texts = files.filter((name) => name !== "cases.test.ts").map((name) => readFileSync(join(root, name), "utf8"));
   // an id counts within a string, not in a comment
-  const titled = new Set(texts.flatMap((text) => text.match(/(?<=["'`[^\n]*)(?:LOOK|HARV)-\d+(?=[^\n]*["'`])/g) ?? []));
+  const inString = new RegExp(`(?<=["'\`][^\\n]*)${ID}(?=[^\\n]*["'\`])`, "g");
+  const titled = new Set(texts.flatMap((text) => text.match(inString) ?? []));
   expect(ids.filter((id) => !titled.has(id))).toEqual([]);
 });

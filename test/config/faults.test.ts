@@ -80,7 +80,7 @@ test("a misspelt choice is answered with all choices and the one that was meant"
   ]);
 });
 
-test("TLS that is switched on needs a certificate and a key", () => {
+test("DEP-02: TLS that is switched on needs a certificate and a key", () => {
   expect(faultsOf(`${SMALLEST}outbound:\n  tls: { mode: required }\n`)).toEqual([
     "sealpost.yaml:3:3: outbound.tls.cert: missing, and it has no default",
     "sealpost.yaml:3:3: outbound.tls.key: missing, and it has no default",

@@ -85,7 +85,7 @@ describe("rules", () => {
   });
 });
 
-describe("recovery mail", () => {
+describe("CONF-28: recovery mail", () => {
   const link = "https://jira.example.com/secure/ResetPassword!default.jspa?os_username=alice&token=8f2c";
   const fields = { Subject: "[JIRA] Account password", "Message-ID": "<123.4.1764@jira>", "In-Reply-To": "" };
 
