@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { asError } from "./as-error.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/schema.ts";
+import { steadyClock } from "./delivery/steady.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { createSourceHealth, sourceNames } from "./outbound/source-health.ts";
@@ -51,7 +52,7 @@ export async function startApp(settings: Settings, parts: Parts): Promise<App> {
 
 async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
   const { clock, log, metrics } = parts;
-  const wiring = { ...parts, health: createSourceHealth(log, metrics) };
+  const wiring = { ...parts, steady: steadyClock(clock), health: createSourceHealth(log, metrics) };
   let settings = first;
   const lock = keep(takeServeLock(settings.dataDir));
   const store = keep(await openStore(settings, clock));

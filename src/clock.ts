@@ -3,11 +3,14 @@
 /** Time as milliseconds since 1970; `sleep` ends early, without an error, when `signal` fires. */
 export type Clock = {
   now(): number;
+  /** Milliseconds for waiting: they go on evenly whatever the time of day is set to, and mean nothing beyond this process. */
+  monotonic(): number;
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 };
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: () => Math.floor(performance.now()),
   sleep: (delayMs, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted === true) {

@@ -6,16 +6,20 @@ type Sleeper = { readonly dueAt: number; readonly delayMs: number; readonly wake
 export type ManualClock = Clock & {
   /** Moves the time on and wakes whoever is due. */
   advance(byMs: number): void;
+  /** Sets the time of day, as an operator or NTP does; nobody wakes. */
+  set(byMs: number): void;
   /** Resolves when somebody sleeps for exactly `delayMs`; at once when somebody does already. */
   whenSleeping(delayMs: number): Promise<void>;
 };
 
 export function manualClock(startAt = 1_800_000_000_000): ManualClock {
   let now = startAt;
+  let setByMs = 0;
   const sleepers = new Set<Sleeper>();
   const watchers = new Set<() => void>();
   return {
-    now: () => now,
+    now: () => now + setByMs,
+    monotonic: () => now - startAt,
     sleep: (delayMs, signal) =>
       new Promise((resolve) => {
         if (signal?.aborted === true) {
@@ -35,6 +39,7 @@ export function manualClock(startAt = 1_800_000_000_000): ManualClock {
       now += byMs;
       [...sleepers].filter((one) => one.dueAt <= now).forEach((one) => one.wake());
     },
+    set: (byMs) => (setByMs += byMs),
     whenSleeping: (delayMs) =>
       new Promise((resolve) => {
         const look = () => {

@@ -6,11 +6,13 @@
 //   In flight are at most `maxInFlight` messages; the queue itself has no limit.
 //   An upstream that cannot be reached pauses all leasing: one message after each pause finds out whether it is back, the others
 //   keep their attempts. The pause grows from 1 s to 30 s.
+//   Waits are measured by a clock that nobody sets. What is due later than any schedule says is due now: the clock was set back.
 //   A lease that takes long is renewed; one whose process died runs out and is due again.
 //   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { Leased, Route } from "../spool/spool.ts";
+import { HELD_RECHECK_MS } from "./settlement.ts";
 import { work, type WorkParts } from "./work.ts";
 
 export type RunnerSettings = { readonly maxInFlight: number; readonly route: Route };
@@ -49,6 +51,7 @@ export function createRunner(
   const aborted = new AbortController();
   let pauseMs = 0;
   let pausedUntil = 0;
+  const longestMs = Math.max(parts.retry.maxMs, HELD_RECHECK_MS);
   let waker = new AbortController();
 
   const sleep = async (delayMs: number) => {
@@ -61,7 +64,7 @@ export function createRunner(
     for (;;) {
       await clock.sleep(RENEW_EVERY_MS, done);
       if (done.aborted) return;
-      await parts.spool.renew(leased, clock.now() + LEASE_MS);
+      await parts.spool.renew(leased, LEASE_MS);
     }
   };
 
@@ -88,15 +91,15 @@ export function createRunner(
 
   const markDown = (reply: string) => {
     // several in flight fail together: that is one failure
-    if (clock.now() < pausedUntil) return;
+    if (clock.monotonic() < pausedUntil) return;
     pauseMs = pauseMs === 0 ? PAUSE_FIRST_MS : Math.min(pauseMs * 2, PAUSE_MAX_MS);
-    pausedUntil = clock.now() + pauseMs;
+    pausedUntil = clock.monotonic() + pauseMs;
     observe.upstreamDown(reply, pauseMs);
   };
 
   /** While the upstream is down one message at a time finds out whether it is back. */
   const mayLease = () =>
-    pauseMs === 0 ? inFlight.size < settings.maxInFlight : inFlight.size === 0 && clock.now() >= pausedUntil;
+    pauseMs === 0 ? inFlight.size < settings.maxInFlight : inFlight.size === 0 && clock.monotonic() >= pausedUntil;
 
   const leaseNext = async (): Promise<boolean> => {
     if (!mayLease()) return false;
@@ -111,7 +114,9 @@ export function createRunner(
   };
 
   const idleMs = async (): Promise<number> => {
-    if (pausedUntil > clock.now()) return pausedUntil - clock.now();
+    await parts.spool.pullIn(clock.now(), clock.now() + longestMs, settings.route);
+    const pauseLeftMs = pausedUntil - clock.monotonic();
+    if (pauseLeftMs > 0) return pauseLeftMs;
     if (inFlight.size >= settings.maxInFlight) return POLL_MS;
     const dueAt = await parts.spool.nextDueAt(settings.route);
     return dueAt === undefined ? POLL_MS : Math.min(Math.max(dueAt - clock.now(), 1), POLL_MS);

@@ -7,12 +7,14 @@
 //   report | block, with hold                 → held, looked at again now and then; at its end → failed (block: with a DSN)
 //   report | block, without hold              → failed (report: the notice; block: a DSN)
 //   report, first time                        → the notice to the recipient, once a day for each reason
+// Nothing is given up for its age within an hour after a jump of the clock or a start (steady.ts): there are attempts after it.
 // A recipient that is held stays held while its look-up fails, until both its hold and retry.giveUp are over: then a DSN.
 import { withCauses } from "../log.ts";
 import type { LeasedRecipient, Leased, RecipientOutcome } from "../spool/spool.ts";
 import type { NotSent } from "../outbound/prepare.ts";
 import { statusOf, type FailedRecipient } from "./dsn.ts";
 import { nextAttempt, type RetrySettings } from "./retry.ts";
+import { endOf } from "./steady.ts";
 
 /** What became of one recipient in this lease. */
 export type Attempt =
@@ -65,7 +67,7 @@ export function notSentAttempt({ recipient, treatment, holdMs }: NotSent): Attem
   return { recipient, treatment: "later", result: "deferred", reply: withCauses(cause), isRemote: false, summary };
 }
 
-/** Settles one recipient. `random` is from 0 to 1; `holdMs` is what its policy says. */
+/** Settles one recipient. `random` is from 0 to 1; `holdMs` is what its policy says; `steadySince` is told in steady.ts. */
 export function settle(
   attempt: Attempt,
   message: Pick<Leased, "acceptedAt">,
@@ -73,6 +75,7 @@ export function settle(
   retry: RetrySettings,
   random: number,
   holdMs: number,
+  steadySince = -Infinity,
 ): Settled {
   switch (attempt.result) {
     case "delivered":
@@ -80,9 +83,9 @@ export function settle(
     case "refused":
       return failedWith(attempt, attempt.reply, statusOf(attempt.reply, "5.0.0"), true);
     case "deferred":
-      return deferred(attempt, message.acceptedAt, now, retry, random, holdMs);
+      return deferred(attempt, message.acceptedAt, now, retry, random, holdMs, steadySince);
     case "no-key":
-      return withoutKey(attempt, now);
+      return withoutKey(attempt, now, steadySince);
   }
 }
 
@@ -93,11 +96,13 @@ function deferred(
   retry: RetrySettings,
   random: number,
   holdMs: number,
+  steadySince: number,
 ): Settled {
   const { recipient, reply, treatment, summary = reply } = attempt;
   // a held recipient has at least the time of its hold
   const holdEnd = (recipient.heldSince ?? acceptedAt) + (recipient.heldSince === undefined ? 0 : holdMs);
-  const giveUpMs = Math.max(retry.giveUpMs, holdEnd - acceptedAt);
+  const end = Math.max(endOf(acceptedAt, retry.giveUpMs, steadySince), holdEnd);
+  const giveUpMs = end - acceptedAt;
   const next = nextAttempt(recipient.attempts + 1, acceptedAt, now, { ...retry, giveUpMs }, random);
   if (next === "give-up") {
     const hours = Math.round((now - acceptedAt) / 3_600_000);
@@ -114,9 +119,9 @@ function deferred(
   return { attempt, outcome, report: undefined, failure: undefined };
 }
 
-function withoutKey(attempt: Extract<Attempt, { result: "no-key" }>, now: number): Settled {
+function withoutKey(attempt: Extract<Attempt, { result: "no-key" }>, now: number, steadySince: number): Settled {
   const { recipient, reason, holdMs, treatment } = attempt;
-  const holdEnd = (recipient.heldSince ?? now) + holdMs;
+  const holdEnd = endOf(recipient.heldSince ?? now, holdMs, steadySince);
   const isFirst = recipient.heldSince === undefined;
   const isHeld = now < holdEnd;
   const report = treatment === "report" && isFirst ? { reason, isHeld } : undefined;

@@ -11,6 +11,7 @@ import type { Leased, Notice, Spool } from "../spool/spool.ts";
 import { failureDsn } from "./dsn.ts";
 import { copyAttempts, passOnShipment, type InboundParts } from "./pass-on.ts";
 import type { RetrySettings } from "./retry.ts";
+import type { Steady } from "./steady.ts";
 import { notSentAttempt, settle, type Attempt, type Settled } from "./settlement.ts";
 
 export type WorkParts = {
@@ -23,6 +24,7 @@ export type WorkParts = {
   readonly hostname: string;
   readonly observe: DeliveryObserver;
   now(): number;
+  readonly steady: Steady;
   sleep(delayMs: number, signal: AbortSignal): Promise<void>;
   /** From 0 to 1. */
   random(): number;
@@ -52,9 +54,11 @@ const SETTLE_AGAIN_MAX_MS = 30_000;
  */
 export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<WorkResult> {
   const { attempts, facts, upstream, holdMs, harvested = [] } = await attemptAll(leased, parts, signal);
-  const settled = attempts.map((attempt) =>
-    settle(attempt, leased, parts.now(), parts.retry, parts.random(), holdMs.get(attempt.recipient.index) ?? 0),
-  );
+  const steadySince = parts.steady.since();
+  const settled = attempts.map((attempt) => {
+    const hold = holdMs.get(attempt.recipient.index) ?? 0;
+    return settle(attempt, leased, parts.now(), parts.retry, parts.random(), hold, steadySince);
+  });
   const notices = await noticesFor(leased, settled, facts, parts).catch((cause: unknown) => {
     parts.observe.broken(leased, asError(cause));
     return [];

@@ -203,7 +203,7 @@ export class Listener {
 
   /** One after the other for each address: many sessions at once try no faster than one. */
   #loginFailed(peerAddress: string): number {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const before = this.#loginFailures.get(peerAddress);
     const count = (before?.count ?? 0) + 1;
     const answeredAt = Math.max(now, before?.answeredAt ?? now) + failureDelayMs(count);
@@ -214,7 +214,7 @@ export class Listener {
   async #sweep(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       await this.#clock.sleep(SWEEP_EVERY_MS, this.#stopped.signal);
-      const now = this.#clock.now();
+      const now = this.#clock.monotonic();
       for (const session of this.#sessions) session.expire(now);
       for (const [address, failures] of this.#loginFailures)
         if (now - failures.answeredAt > FORGET_FAILURES_AFTER_MS) this.#loginFailures.delete(address);

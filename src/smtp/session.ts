@@ -43,8 +43,8 @@ export class ServerSession {
     this.#socket = socket;
     this.#peerAddress = peerAddress;
     this.#host = host;
-    this.#openedAt = host.clock.now();
-    this.#timer = new SessionTimer(host.deadlines, () => host.clock.now());
+    this.#openedAt = host.clock.monotonic();
+    this.#timer = new SessionTimer(host.deadlines, () => host.clock.monotonic());
     host.observer.onSessionOpened({ sessionId: id, peerAddress });
     this.#watchEnd(socket);
     if (host.dialog.tlsMode === "implicit") this.#secure();
@@ -118,7 +118,7 @@ export class ServerSession {
     this.#phase = "closed";
     this.#gone.abort();
     if (!this.#isWaiting) void this.#reception?.abandon();
-    const durationMs = this.#host.clock.now() - this.#openedAt;
+    const durationMs = this.#host.clock.monotonic() - this.#openedAt;
     this.#host.observer.onSessionClosed({ sessionId: this.id, peerAddress: this.#peerAddress, durationMs });
     this.#host.closed();
   };

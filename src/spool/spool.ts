@@ -116,7 +116,7 @@ export type Spool = {
   /** The next due message of a route (of either, without one) that is not leased, oldest due first; null when there is none. */
   lease(now: number, leaseForMs: number, route?: Route): Promise<Leased | null>;
   /** Keeps a lease that takes long; false when it ran out and the message was leased again or finished meanwhile. */
-  renew(lease: Lease, leaseUntil: number): Promise<boolean>;
+  renew(lease: Lease, leaseForMs: number): Promise<boolean>;
   /**
    * Writes the outcomes of a lease and the notices they cause in one transaction and ends the lease. The body goes when every
    * recipient is final. `stored` are the notices that were really stored (see `onceADay`). When the lease was lost
@@ -128,6 +128,11 @@ export type Spool = {
   release(lease: Lease): Promise<void>;
   /** When the next recipient of a route is due: epoch ms, or undefined when nothing waits. */
   nextDueAt(route?: Route): Promise<number | undefined>;
+  /**
+   * Makes recipients of a route due now whose next attempt is after `latest`: no schedule put it so far off, the clock was set
+   * back. Returns how many.
+   */
+  pullIn(now: number, latest: number, route: Route): Promise<number>;
   /** Makes held recipients due now: all, or those with this address key. Returns how many. */
   wakeHeld(now: number, addressKeys?: readonly string[]): Promise<number>;
   /** Recipients that wait, and when the oldest message of theirs was accepted. */

@@ -3,6 +3,7 @@ import type { Lease } from "../spool/spool.ts";
 
 export type HeldLease = Lease & { readonly seq: number; until: number; readonly woken: Set<string>; isWoken: boolean };
 
+/** Times are those of a clock that nobody sets: a lease that ended because the clock was set would send its message twice. */
 export class Leases {
   readonly #bySeq = new Map<number, HeldLease>();
   #count = 0;

@@ -70,7 +70,17 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   };
   const { dataDir, reserveBytes = RESERVE_BYTES } = settings;
   const sleep = (delayMs: number) => clock.sleep(delayMs);
-  const parts = { database, dataDir, reserveBytes, bodies, secretKey, now, sleep, failed: watch.failed };
+  const parts = {
+    database,
+    dataDir,
+    reserveBytes,
+    bodies,
+    secretKey,
+    now,
+    monotonic: () => clock.monotonic(),
+    sleep,
+    failed: watch.failed,
+  };
   const spool = sqliteSpool(onStep === undefined ? parts : { ...parts, onStep });
   // an fsync for each answer of a server would hold up the mail, and an answer that is lost is only asked for again
   const memory = openDatabase(settings.dataDir, "last commits", watch);

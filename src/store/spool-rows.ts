@@ -30,7 +30,7 @@ export function spoolRows(sqlite: DatabaseSync) {
   );
   const claimReport = sqlite.prepare(
     `INSERT INTO reports (key, sent_at) VALUES (?1, ?2)
-     ON CONFLICT (key) DO UPDATE SET sent_at = ?2 WHERE sent_at <= ?2 - 86400000`,
+     ON CONFLICT (key) DO UPDATE SET sent_at = ?2 WHERE sent_at <= ?2 - 86400000 OR sent_at > ?2`,
   );
   const settleOne = sqlite.prepare(
     `UPDATE recipients SET state = ?3, attempts = attempts + ?4, next_attempt_at = ?5, last_reply = ?6, treatment = ?7,

@@ -5,7 +5,7 @@ import type { Bodies } from "./bodies.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import type { SpoolRows, StoredMessage } from "./spool-rows.ts";
 
-type View = Pick<Spool, "list" | "show" | "retry" | "drop" | "wakeHeld" | "counts">;
+type View = Pick<Spool, "list" | "show" | "retry" | "drop" | "pullIn" | "wakeHeld" | "counts">;
 
 const WAITING = "state IN ('queued', 'held')";
 
@@ -27,6 +27,10 @@ export function spoolView({ sqlite, rows, bodies, commits, now }: ViewParts): Vi
   const waitingSeqs = sqlite.prepare("SELECT seq FROM messages WHERE due_at IS NOT NULL");
   const heldSeqs = sqlite.prepare("SELECT DISTINCT seq FROM recipients WHERE state = 'held'");
   const heldOf = sqlite.prepare("SELECT seq FROM recipients WHERE state = 'held' AND address_key = ?");
+  const farOff = sqlite.prepare("SELECT seq FROM messages WHERE route = ? AND due_at > ?");
+  const pullOne = sqlite.prepare(
+    `UPDATE recipients SET next_attempt_at = ? WHERE seq = ? AND next_attempt_at > ? AND ${WAITING}`,
+  );
   const setDue = sqlite.prepare("UPDATE messages SET due_at = min(due_at, ?1) WHERE seq = ?2 AND due_at IS NOT NULL");
   const dropOne = sqlite.prepare(
     `UPDATE recipients SET state = 'failed', next_attempt_at = NULL, last_reply = 'dropped by the operator' WHERE seq = ? AND ${WAITING}`,
@@ -99,6 +103,8 @@ export function spoolView({ sqlite, rows, bodies, commits, now }: ViewParts): Vi
       if (count > 0 && stored.in_file === 1) await bodies.remove(id);
       return count;
     },
+    pullIn: (at, latest, route) =>
+      changeAll(seqsOf(farOff.all(route, latest)), at, (seq) => Number(pullOne.run(at, seq, latest).changes)),
     async wakeHeld(at, addressKeys) {
       if (addressKeys === undefined) return changeAll(seqsOf(heldSeqs.all()), at, (seq) => rows.wake(seq, at));
       let count = 0;

@@ -41,6 +41,7 @@ export type SqliteSpoolParts = {
   /** Throws when the key cannot be had: commands that never open a body do without it. */
   readonly secretKey: () => KeyObject;
   readonly now: () => number;
+  readonly monotonic: () => number;
   /** Fires when an fsync has failed: nothing is accepted or settled any more. */
   readonly failed: AbortSignal;
   readonly sleep: (delayMs: number) => Promise<void>;
@@ -48,7 +49,7 @@ export type SqliteSpoolParts = {
 };
 
 export function sqliteSpool(parts: SqliteSpoolParts): Spool {
-  const { bodies, secretKey, now, onStep = () => undefined } = parts;
+  const { bodies, secretKey, now, monotonic, onStep = () => undefined } = parts;
   const { sqlite } = parts.database;
   const rows = spoolRows(sqlite);
   const commits = groupCommit({ sqlite, failed: parts.failed, sleep: parts.sleep });
@@ -113,22 +114,22 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- other engines wait here
     async lease(at, leaseForMs, route) {
-      leases.endExpired(at);
+      leases.endExpired(monotonic());
       const first = firstFree(route);
       const stored = first === undefined || first.due_at > at ? undefined : rows.messageAt(first.seq);
       if (stored === undefined) return null;
-      const held = leases.take(stored.id, stored.seq, at + leaseForMs);
+      const held = leases.take(stored.id, stored.seq, monotonic() + leaseForMs);
       try {
-        return leased(stored, held, at);
+        return leased(stored, held, at, at + leaseForMs);
       } catch (cause) {
         // its lease goes on and keeps it out of the way of the others
         if (isOfSqlite(cause)) throw storageError(cause);
         throw new DamagedMessage(stored.id, "has rows that make no sense", { cause });
       }
     },
-    renew: (lease, until) => {
+    renew: (lease, leaseForMs) => {
       const held = leases.current(lease);
-      if (held !== undefined) held.until = until;
+      if (held !== undefined) held.until = monotonic() + leaseForMs;
       return Promise.resolve(held !== undefined);
     },
     async settle(lease, outcomes, notices) {
@@ -153,7 +154,9 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       return Promise.resolve();
     },
     nextDueAt: (route) => {
-      const times = [firstFree(route)?.due_at, leases.nextEnd()].filter((time) => time !== undefined);
+      const leaseEnd = leases.nextEnd();
+      const ends = leaseEnd === undefined ? undefined : now() + leaseEnd - monotonic();
+      const times = [firstFree(route)?.due_at, ends].filter((time) => time !== undefined);
       return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
     },
     wakeHeld(at, addressKeys) {
@@ -173,7 +176,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     return first.sort((a, b) => a.due_at - b.due_at || a.seq - b.seq)[0];
   }
 
-  function leased(stored: StoredMessage, held: HeldLease, at: number): Leased {
+  function leased(stored: StoredMessage, held: HeldLease, at: number, leaseUntil: number): Leased {
     const recipients = rows.recipients(stored.seq);
     const due = recipients.filter((one) => one.next_attempt_at !== null && one.next_attempt_at <= at);
     return {
@@ -196,7 +199,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
         heldSince: one.held_since ?? undefined,
       })),
       acceptedAt: stored.accepted_at,
-      leaseUntil: held.until,
+      leaseUntil,
       content: contentOf(stored),
     };
   }

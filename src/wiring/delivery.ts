@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { deliveryLog } from "../delivery/delivery-log.ts";
 import { createRunner, type Runner } from "../delivery/runner.ts";
+import type { Steady } from "../delivery/steady.ts";
 import type { WorkParts } from "../delivery/work.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -31,6 +32,7 @@ export type DeliveryWiring = {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly health: SourceHealth;
+  readonly steady: Steady;
 };
 
 /** For revocation lists to be loaded at the start; the mail does not wait so long. */
@@ -57,6 +59,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     hostname: settings.hostname,
     observe,
     now: () => clock.now(),
+    steady: wiring.steady,
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     random: Math.random,
   };

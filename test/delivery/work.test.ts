@@ -46,6 +46,7 @@ function parts(settle: Spool["settle"], faults: string[], sent: string[]): WorkP
       spoolFailed: (cause) => void faults.push(cause.message),
     },
     now: () => 0,
+    steady: { since: () => 0 },
     sleep: () => Promise.resolve(),
     random: () => 0,
   };

@@ -139,7 +139,7 @@ function hostFor(setup: Setup, tls: ServerCertificate) {
     reception: { maxMessageBytes: MAX_MESSAGE_BYTES, lineEndings: setup.lineEndings },
     deadlines: DEFAULT_LIMITS,
     secureContext: setup.tls === "off" ? undefined : secureContext(tls),
-    clock: { now: () => 0, sleep: () => setImmediate() },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => setImmediate() },
     observer: {
       ...{ onSessionOpened: nothing, onSessionClosed: nothing, onSessionRefused: nothing, onAuthFailed: nothing },
       ...{ onMessageAccepted: nothing, onMessageRefused: nothing },
@@ -233,6 +233,7 @@ export class Sockets {
     const key = JSON.stringify(setup);
     const clock: Clock = {
       now: () => 0,
+      monotonic: () => 0,
       sleep: (_delayMs, signal) => setTimeout(10, undefined, { signal }).catch(() => undefined),
     };
     const fail = () => Promise.reject(new Error("told to fail"));

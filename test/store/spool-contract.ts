@@ -125,9 +125,11 @@ export function spoolContract(name: string, engine: Engine): void {
       await accept(spool, contentOf("m", 10));
       const first = await mustLease(spool, clock.now(), MINUTE);
       expect(first.leaseUntil).toBe(clock.now() + MINUTE);
-      expect(await spool.lease(clock.now() + MINUTE - 1, MINUTE)).toBeNull();
       expect(await spool.nextDueAt()).toBe(clock.now() + MINUTE);
-      const second = await mustLease(spool, clock.now() + MINUTE, MINUTE);
+      clock.advance(MINUTE - 1);
+      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      clock.advance(1);
+      const second = await mustLease(spool, clock.now(), MINUTE);
       expect(second.id).toBe(first.id);
       expect(second.token).not.toBe(first.token);
     });
@@ -142,17 +144,34 @@ export function spoolContract(name: string, engine: Engine): void {
       await settleAll(leasedB, later(MINUTE));
       expect(await spool.lease(clock.now() + MINUTE - 1, 1)).toBeNull();
       expect(await spool.nextDueAt()).toBe(clock.now() + MINUTE);
-      expect((await mustLease(spool, clock.now() + MINUTE)).id).toBe(a);
-      expect((await mustLease(spool, clock.now() + MINUTE)).id).toBe(b);
+      clock.advance(MINUTE);
+      expect((await mustLease(spool, clock.now())).id).toBe(a);
+      expect((await mustLease(spool, clock.now())).id).toBe(b);
     });
 
     test("renew keeps a lease, and says so when it was lost", async () => {
       await accept(spool, contentOf("m", 10));
       const leased = await lease();
-      expect(await spool.renew(leased, clock.now() + DAY)).toBe(true);
-      expect(await spool.lease(clock.now() + DAY - 1, MINUTE)).toBeNull();
-      expect(await spool.lease(clock.now() + DAY, MINUTE)).not.toBeNull();
-      expect(await spool.renew(leased, clock.now() + 2 * DAY)).toBe(false);
+      expect(await spool.renew(leased, DAY)).toBe(true);
+      clock.advance(DAY - 1);
+      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      clock.advance(1);
+      expect(await spool.lease(clock.now(), MINUTE)).not.toBeNull();
+      expect(await spool.renew(leased, DAY)).toBe(false);
+    });
+
+    test("a clock that is set forward ends no lease; set back, what is due later than any schedule says is pulled in", async () => {
+      await accept(spool, contentOf("m", 10), envelopeTo("a@x.example", "b@x.example"));
+      const leased = await lease();
+      clock.set(2 * DAY);
+      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      await settleAll(leased, later(MINUTE));
+      clock.set(-2 * DAY);
+      expect(await spool.lease(clock.now() + MINUTE, MINUTE)).toBeNull();
+      expect(await spool.pullIn(clock.now(), clock.now() + 3 * DAY, "outbound")).toBe(0);
+      expect(await spool.pullIn(clock.now(), clock.now() + DAY, "inbound")).toBe(0);
+      expect(await spool.pullIn(clock.now(), clock.now() + DAY, "outbound")).toBe(2);
+      expect((await mustLease(spool, clock.now())).due).toHaveLength(2);
     });
 
     test("release gives a message back unchanged and at once; a lost lease releases nothing", async () => {
