@@ -11,5 +11,5 @@ RUN useradd --system --home /var/lib/sealpost sealpost \
 USER sealpost
 ENV SEALPOST_CONFIG=/etc/sealpost/sealpost.yaml
 HEALTHCHECK --interval=30s --timeout=5s CMD ["node", "bin/sealpost.js", "healthcheck"]
-# no core files, whatever the host's limit is; exec, so that SIGTERM arrives (npm start would not pass it on)
-CMD ["/bin/sh", "-c", "ulimit -c 0 && exec node bin/sealpost.js serve"]
+# no debugger on SIGUSR1; no core files, whatever the host's limit is; exec, so that SIGTERM arrives (npm start would not pass it on)
+CMD ["/bin/sh", "-c", "ulimit -c 0 && exec node --disable-sigusr1 bin/sealpost.js serve"]

@@ -202,6 +202,7 @@ describe("DEP-05: least privilege", () => {
 
   test("the systemd unit: a user of its own, no capability, a read-only system, no core file and no swap", () => {
     expect(Object.fromEntries(unit)).toMatchObject({
+      ...{ ExecStart: "/opt/sealpost/node_modules/.bin/node --disable-sigusr1 bin/sealpost.js serve" },
       ...{ User: "sealpost", NoNewPrivileges: "true", CapabilityBoundingSet: "", AmbientCapabilities: "" },
       ...{ ProtectSystem: "strict", ProtectHome: "true", ReadWritePaths: "/var/lib/sealpost", UMask: "0077" },
       ...{ LimitCORE: "0", MemorySwapMax: "0", PrivateTmp: "true", PrivateDevices: "true", RestrictNamespaces: "true" },
@@ -218,7 +219,9 @@ describe("DEP-05: least privilege", () => {
     expect(services.sealpost["memswap_limit"]).toBe(services.sealpost["mem_limit"]);
     const image = text("Dockerfile").split("\n");
     expect(image.findIndex((line) => line === "USER sealpost")).toBeGreaterThan(0);
-    expect(image.at(-2)).toBe('CMD ["/bin/sh", "-c", "ulimit -c 0 && exec node bin/sealpost.js serve"]');
+    expect(image.at(-2)).toBe(
+      'CMD ["/bin/sh", "-c", "ulimit -c 0 && exec node --disable-sigusr1 bin/sealpost.js serve"]',
+    );
     expect(text("Dockerfile")).toContain("npm ci");
   });
 });

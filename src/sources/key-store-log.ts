@@ -17,7 +17,8 @@ export function keyStoreLog(log: Log, metrics: Metrics): StoreObserver {
         format,
         count,
         faults: faults.length,
-        unreadable: named,
+        // an alias in a Java store may be the name of a person
+        detail: named,
         notes: [...notes],
       });
     },

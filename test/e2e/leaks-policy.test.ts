@@ -117,12 +117,13 @@ test("CONF-26, CONF-27: fresh from the box without any key, a notice goes out th
   await expectArrived(upstream, [`${ALICE} notice`, `${NOBODY} notice`]);
   // the key of the issue, its project and the thread stay unsaid too
   expect(hunt({ left: upstream.received() }, [...CANARIES, "SEC-42", "JIRA.10042", "4f1c6f0e4ce8ff7d"])).toEqual([]);
+  await relay.stop();
   await expectNoCanary(relay, [upstream]);
 });
 
 describe("CONF-30: what a key server answers", () => {
   const yaml = (port: number) =>
-    `encryption: { type: pgp-only }\npgp: { keyServer: { url: "http://127.0.0.1:${port}", proxy: none } }`;
+    `encryption: { type: pgp-only, subject: hide }\npgp: { keyServer: { url: "http://127.0.0.1:${port}", proxy: none } }`;
 
   test("about one address is never used for another, also when two answers change places", async () => {
     let [arrived, release] = [0, (): void => undefined];
@@ -137,6 +138,8 @@ describe("CONF-30: what a key server answers", () => {
     await sendMail(relay.port, { to: [JOE, BOB], message: canaryMail("1", `${JOE}, ${BOB}`) });
     await expectArrived(upstream, [`${JOE} notice`, `${BOB} notice`]);
     expect(arrived).toBe(2);
+    await relay.stop();
+    await expectNoCanary(relay, [upstream]);
   });
 
   test("and was written into the database for somebody else is judged when it is read, and asked for afresh", async () => {
@@ -158,6 +161,8 @@ describe("CONF-30: what a key server answers", () => {
     const readers = gpgDecrypt(upstream.transactions.map(({ data }) => armorOf(rawMail(data))));
     expect(readers.map(({ keyIds }) => keyIds)).toEqual([["5CCF60574556759F"], ["255F09B67B076EB4"]]);
     expect(server.asked).toHaveLength(2);
+    await relay.stop();
+    await expectNoCanary(relay, [upstream]);
   });
 });
 
@@ -200,7 +205,7 @@ describe("CONF-36: a reader's program that asks for weak ciphers", () => {
 });
 
 test("CONF-34: a misspelt setting on SIGHUP is refused under traffic, and nothing leaves in clear", async () => {
-  const { relay, upstream } = await stage(`${KEY_STORES}\nencryption: { fallback: block }`);
+  const { relay, upstream } = await stage(`${KEY_STORES}\nencryption: { fallback: block, subject: hide }`);
   const good = readFileSync(relay.configFile, "utf8");
   const replies: string[] = [];
   const traffic = async (name: string, stop: AbortSignal) => {
@@ -240,4 +245,6 @@ test("CONF-34: a misspelt setting on SIGHUP is refused under traffic, and nothin
   expect(upstream.transactions.length).toBeGreaterThan(0);
   expect(upstream.transactions.filter((one) => protection(one) !== "smime")).toEqual([]);
   expect(relay.events.filter(({ event }) => event === "config.reloaded")).toEqual([]);
+  await relay.stop();
+  await expectNoCanary(relay, [upstream]);
 });
