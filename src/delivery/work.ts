@@ -146,25 +146,41 @@ async function sendAll(
   const attempts: Attempt[] = [];
   const waiting = [...shipments];
   let upstream: WorkResult["upstream"] = "untried";
+  let unfinished = shipments.length;
   const sendNext = async (): Promise<void> => {
     for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
       const made = await make();
       if ("apart" in made) {
         waiting.push(...made.apart);
+        unfinished += made.apart.length - 1;
         continue;
       }
       if ("notSent" in made) {
+        unfinished--;
         attempts.push(...made.notSent.map(notSentAttempt));
         continue;
       }
       const result = await send(leased, made.shipment, parts);
       if (result.kind === "unreachable") upstream = { unreachable: result.reply };
       else if (upstream === "untried") upstream = "reached";
-      attempts.push(...attemptsOf(made.shipment, result));
+      const ended = attemptsOf(made.shipment, result);
+      attempts.push(...ended);
+      unfinished--;
+      if (unfinished > 0) await keepDelivered(leased, ended, parts);
     }
   };
   await Promise.all(Array.from({ length: SHIPMENTS_AT_ONCE }, sendNext));
   return { attempts, upstream };
+}
+
+/** A crash while others of the message are under way does not send this again; if it cannot be written now, settling will. */
+async function keepDelivered(leased: Leased, attempts: readonly Attempt[], parts: WorkParts): Promise<void> {
+  const delivered = attempts.filter(({ result }) => result === "delivered");
+  if (delivered.length === 0) return;
+  const outcomes = delivered.map((attempt) => settle(attempt, leased, parts.now(), parts.retry, 0, 0).outcome);
+  await parts.spool
+    .keepDelivered(leased, outcomes)
+    .catch((cause: unknown) => parts.observe.spoolFailed(asError(cause)));
 }
 
 async function send(leased: Leased, shipment: Shipment, parts: WorkParts): Promise<SendResult> {

@@ -124,6 +124,11 @@ export type Spool = {
    * outcomes and the notices are left to the newer lease. A final state is never changed.
    */
   settle(lease: Lease, outcomes: readonly RecipientOutcome[], notices: readonly Notice[]): Promise<Settled>;
+  /**
+   * Writes which recipients of a lease were delivered while others are still worked on, so that a crash does not send to them
+   * again; the lease goes on, and `settle` names them once more.
+   */
+  keepDelivered(lease: Lease, delivered: readonly RecipientOutcome[]): Promise<void>;
   /** Gives a lease back unchanged, due again at once: for shutdown. */
   release(lease: Lease): Promise<void>;
   /** When the next recipient of a route is due: epoch ms, or undefined when nothing waits. */

@@ -148,6 +148,13 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       onStep("body removed");
       return { stored: storedNotices, leaseLost: held === undefined };
     },
+    async keepDelivered(lease, delivered) {
+      const stored = rows.message(lease.id);
+      if (stored === undefined) return;
+      await commits.run(() => {
+        for (const outcome of delivered) rows.settle(stored.seq, outcome, now());
+      });
+    },
     release: (lease) => {
       const held = leases.current(lease);
       if (held !== undefined) leases.end(held);

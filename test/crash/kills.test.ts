@@ -16,7 +16,7 @@ async function run(options: Omit<RunOptions, "seed" | "upstreamConnections">): P
   return figures;
 }
 
-test(`CONF-33: killed ${KILLS} times under load, the relay loses nothing it acknowledged`, { timeout: 240_000 }, async () => {
+test(`CONF-33: killed ${KILLS} times, the relay loses nothing it acknowledged`, { timeout: 240_000 }, async () => {
   const figures = await run({ mails: MAILS, kills: KILLS, chances: {}, senders: 12, huntEvery: 7, readEvery: 50 });
   expect(figures.kills).toBeGreaterThanOrEqual(KILLS);
   // the load was a load

@@ -263,6 +263,24 @@ export function spoolContract(name: string, engine: Engine): void {
       },
     );
 
+    test("what is kept as delivered is not due again when the lease is lost, and settling it once more changes nothing", async () => {
+      const id = await accept(spool, contentOf("m", SMALL_BYTES), envelopeTo("a@x.example", "b@x.example"));
+      const lost = await mustLease(spool, clock.now(), MINUTE);
+      await spool.keepDelivered(lost, [outcome(lost.due[0]!, { lastReply: "250 first" })]);
+      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      clock.advance(MINUTE);
+      const again = await lease();
+      expect(again.due.map((one) => one.index)).toEqual([1]);
+      expect((await read(again)).equals(contentOf("m", SMALL_BYTES))).toBe(true);
+      await spool.settle(again, [outcome(lost.due[0]!), outcome(lost.due[1]!, { lastReply: "250 second" })], []);
+      const replies = (await spool.show(id))!.recipients.map((one) => [one.state, one.attempts, one.lastReply]);
+      expect(replies).toEqual([
+        ["delivered", 1, "250 first"],
+        ["delivered", 1, "250 second"],
+      ]);
+      await expect(read(again)).rejects.toThrow(/is missing/);
+    });
+
     test("a lost lease writes only what it delivered, and the newer lease cannot undo that", async () => {
       await accept(spool, contentOf("m", 10), envelopeTo("a@x.example", "b@x.example"));
       const lost = await mustLease(spool, clock.now(), MINUTE);
