@@ -141,6 +141,8 @@ class PooledSender implements Sender {
   async #rest(session: UpstreamSession | undefined, isClean: boolean): Promise<void> {
     if (!session || session.connection.isOver) return;
     if (!isClean && !(await isReset(session, this.#settings))) return;
+    // with the reply to RSET its end may have come: nobody would end this rest
+    if (session.connection.isOver) return;
     const rest = new AbortController();
     this.#idle.set(session, rest);
     rest.signal.addEventListener("abort", () => this.#idle.delete(session));

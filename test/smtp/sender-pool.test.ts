@@ -1,5 +1,6 @@
 // The sender's connections: kept and used again, never more than configured, never with the rest of another transaction.
 import { expect, test } from "vitest";
+import type { Clock } from "../../src/clock.ts";
 import { manualClock } from "../manual-clock.ts";
 import { DROP, HANG } from "../upstream.ts";
 import { mailTo, newUpstream, senderTo, shown } from "./sending.ts";
@@ -151,6 +152,28 @@ test("close ends idle connections with QUIT, busy ones at once, and lets nobody 
   expect(shown(await sender.send(MAIL))).toEqual(["unreachable the relay is shutting down"]);
   await upstream.until(() => upstream.connections.open === 0);
   await sender.close();
+});
+
+test("a connection that ends right behind the reply to RSET is not kept, and no timer waits for it", async () => {
+  const clock = manualClock();
+  let asleep = 0;
+  const counting: Clock = {
+    ...clock,
+    async sleep(delayMs, signal) {
+      asleep++;
+      await clock.sleep(delayMs, signal);
+      asleep--;
+    },
+  };
+  const raw = "250 2.0.0 reset\r\n421 4.3.2 shutting down\r\n";
+  const upstream = await newUpstream({
+    reply: ({ verb }) => (verb === "DOT" ? "554 5.6.0 no" : verb === "RSET" ? { raw } : undefined),
+  });
+  const sender = senderTo(upstream, { connections: 1 }, counting);
+  await sender.send(MAIL);
+  await upstream.until(() => upstream.connections.open === 0);
+  await sender.close();
+  expect(asleep).toBe(0);
 });
 
 test("close while a connection is being made ends that too", async () => {
