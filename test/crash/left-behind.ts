@@ -11,7 +11,11 @@ const OVERLAP_OCTETS = 4_096;
 export function huntLeftBehind(folder: string, log: string): Finding[] {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => join(entry.parentPath, entry.name));
-  const inFiles = paths.flatMap((path) => [...windowsOf(path)].flatMap((octets) => hunt({ [path]: octets }, CANARIES)));
+  const inFiles = paths.flatMap((path) =>
+    windowsOf(path)
+      .flatMap((octets) => hunt({ [path]: octets }, CANARIES))
+      .toArray(),
+  );
   return [...inFiles, ...hunt({ log: Buffer.from(log), "names of files": Buffer.from(paths.join("\n")) }, CANARIES)];
 }
 
@@ -20,6 +24,7 @@ export function countFiles(folder: string): number {
   return readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length;
 }
 
+/** Each is gone when the next is asked for. */
 function* windowsOf(path: string): Generator<Buffer> {
   const file = openSync(path, "r");
   try {
