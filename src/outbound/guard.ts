@@ -35,6 +35,11 @@ const PGP_FIELDS: Record<string, RegExp> = {
 const PGP_FRAME =
   /^--([\w-]{10,70})\r\nContent-Type: application\/pgp-encrypted\r\nContent-Description: PGP\/MIME version identification\r\n\r\nVersion: 1\r\n\r\n--\1\r\nContent-Type: application\/octet-stream; name="encrypted\.asc"\r\nContent-Disposition: inline; filename="encrypted\.asc"\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\n/;
 const BASE64_LINES = /^[A-Za-z0-9+/=\r\n]*$/;
+/** With a hidden subject: every other field may repeat it, as Thread-Topic does. */
+const OUTSIDE =
+  /^(?:from|sender|reply-to|to|cc|subject|date|message-id|in-reply-to|references|received|auto-submitted|precedence|x-jira-fingerprint|mime-version|content-.+|list-.*)$/;
+const NEVER_OUTSIDE = /^(?:|bcc|resent-bcc|return-path|dkim-signature)$/;
+const OWN_HOP = / by \S+ \(Sealpost\) with /;
 const HIDDEN_SUBJECT = /^(?:\[\.\.\.\]|(?:\[[\w .-]{1,40}\] ?)?\([A-Z][A-Z0-9_]+-\d+\))$/;
 
 /** Gives what may be sent, or throws GuardStop with the reason. */
@@ -93,9 +98,12 @@ function proveOuterHeader(header: HeaderSection, plan: CiphertextPlan): void {
   if (content.length !== Object.keys(expected).length)
     throw new GuardStop("the outer header does not have each Content field once");
   for (const field of header.fields) {
-    if (field.name === "" || field.name === "bcc")
+    if (NEVER_OUTSIDE.test(field.name) || (field.name === "received" && !OWN_HOP.test(fieldValue(field))))
       throw new GuardStop("the outer header has a field that may not be seen");
-    if (plan.isSubjectHidden && field.name === "subject" && !HIDDEN_SUBJECT.test(fieldValue(field)))
+    if (!plan.isSubjectHidden) continue;
+    if (!OUTSIDE.test(field.name))
+      throw new GuardStop(`the outer header has a ${field.name}, which may tell the subject`);
+    if (field.name === "subject" && !HIDDEN_SUBJECT.test(fieldValue(field)))
       throw new GuardStop("the subject is not hidden");
   }
 }

@@ -81,7 +81,7 @@ test(`CONF-40: ${MAILS} random MIME trees are decrypted by openssl and gpg byte 
   const mails = (share: readonly Tree[]) =>
     share.map(({ to, message }) => ({ message, rcptTo: to, mailParameters: "BODY=8BITMIME" }));
   await Promise.all(shares.map((share) => handIn(relay.port, mails(share))));
-  await upstream.until(() => upstream.transactions.length >= 2 * MAILS, 50_000).catch(() => undefined);
+  await upstream.until(() => upstream.transactions.length >= 2 * MAILS, 120_000).catch(() => undefined);
   expect(upstream.transactions).toHaveLength(2 * MAILS);
 
   const byId = new Map(trees.map((tree) => [tree.id, tree]));
@@ -114,4 +114,4 @@ test(`CONF-40: ${MAILS} random MIME trees are decrypted by openssl and gpg byte 
   expect([of("smime").length, armored.length]).toEqual([MAILS, MAILS]);
   expect(wrong).toEqual([]);
   expect(upstream.violations).toEqual([]);
-}, 120_000);
+}, 240_000);

@@ -1,4 +1,5 @@
 // Random mails: MIME trees of every shape, well-formed or not, that any program could hand in; the same for the same random numbers.
+import { createCipheriv } from "node:crypto";
 import { between, weighted, type Random } from "../crash/random.ts";
 
 const pick = <T>(random: Random, choices: readonly T[]): T => choices[between(random, 0, choices.length - 1)]!;
@@ -10,6 +11,26 @@ const MEDIA = [
 const ENCODINGS = ["7bit", "8bit", "quoted-printable", "base64", "BASE64", "binary", "x-unknown"];
 const WORDS = ["", ".", "..", "-- ", "From me", "--", "=", "=20", "Größe", "\x01", "a b\tc", "\xff\xfe"];
 
+/** Fields that stay outside, or go away, or only with a hidden subject. */
+const OTHERS = [
+  ...[
+    "Thread-Topic: t",
+    "X-Anything: x",
+    "List-Id: <l.example.com>",
+    "list-: odd",
+    "Precedence: bulk",
+    "References: <r@x>",
+  ],
+  ...["Bcc: <hidden@example.com>", "Resent-Bcc: <hidden@example.com>", "Return-Path: <>", "DKIM-Signature: v=1; b=AA"],
+  ...["Received: from a.corp by b.corp;\r\n Tue, 24 Nov 2026 10:00:00 +0000", "subject : another", "Cc:"],
+];
+
+/** Octets of which lines are cut: printable ASCII, letters, and beyond ASCII. */
+const NOISE = [0x20, 0x41, 0x80].map((first) => {
+  const octets = createCipheriv("aes-128-ctr", Buffer.alloc(16, first), Buffer.alloc(16)).update(Buffer.alloc(65_536));
+  return octets.map((octet) => first + (octet & 0x3f)).toString("latin1");
+});
+
 /** A line of latin1 octets without CR, LF and NUL. */
 function line(random: Random): string {
   const length = weighted(random, [
@@ -18,8 +39,9 @@ function line(random: Random): string {
     [1, between(random, 999, 4_000)],
   ]);
   if (random() < 0.3) return pick(random, WORDS);
-  const first = pick(random, [0x20, 0x41, 0x80]);
-  return Array.from({ length }, () => String.fromCharCode(first + between(random, 0, 0x3f))).join("");
+  const noise = pick(random, NOISE);
+  const from = between(random, 0, noise.length - length);
+  return noise.slice(from, from + length);
 }
 
 function text(random: Random): string {
@@ -81,6 +103,7 @@ export function randomMail(random: Random, { id, to, project }: { id: string; to
     `To: ${to}\r\n`,
     `Subject: [JIRA] (${project}-1) ${id}\r\n`,
     "MIME-Version: 1.0\r\n",
+    ...OTHERS.filter(() => random() < 0.3).map((field) => `${field}\r\n`),
   ];
   return Buffer.from(`${shuffled(random, [...fields, ...others]).join("")}\r\n${body}`, "latin1");
 }

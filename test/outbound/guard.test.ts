@@ -84,11 +84,13 @@ describe.each([
     await stopped(guard(spoiled, smimePlan(ALICE)).then((guarded) => collect(guarded.message)));
   });
 
-  test("a Content field of the original outside, or a Bcc, stops it", async () => {
+  test("a Content field of the original outside, a Bcc or a hop before us stops it", async () => {
     for (const field of [
       'Content-Disposition: attachment; filename="salaries.pdf"\r\n',
       "Bcc: <carol@example.com>\r\n",
       "Content-Description: secret\r\n",
+      "Return-Path: <carol@example.com>\r\n",
+      "Received: from jira.corp ([10.1.2.3])\r\n by mail.corp with ESMTP id 1; Tue, 24 Nov 2026 10:00:00 +0000\r\n",
     ]) {
       const made = await SMIME.encrypt(split(size, Buffer.concat([FIELDS, Buffer.from(field)])), [ALICE]);
       await stopped(guard(made, smimePlan(ALICE)));
@@ -100,6 +102,8 @@ describe.each([
     expect(await stopped(guard(await SMIME.encrypt(split(size), [ALICE]), plan))).toContain("subject");
     const hidden = Buffer.from("Subject: [JIRA] (SEC-42)\r\n");
     await expect(guard(await SMIME.encrypt(split(size, hidden), [ALICE]), plan)).resolves.toBeDefined();
+    const repeated = Buffer.concat([hidden, Buffer.from("Thread-Topic: [JIRA] (SEC-42) secret\r\n")]);
+    expect(await stopped(guard(await SMIME.encrypt(split(size, repeated), [ALICE]), plan))).toContain("thread-topic");
   });
 });
 
