@@ -1,5 +1,5 @@
 // A canary in subject, body, file name and attachment is to be found nowhere but in the decrypted mail.
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
 import { startUpstream } from "../upstream.ts";
 import { expectArrived, field, readSmime } from "./arrived.ts";
@@ -7,6 +7,9 @@ import { CANARIES, canaryMail, everything } from "./canary.ts";
 import { filesIn, hunt } from "./hunt.ts";
 import { sendMail } from "./jira.ts";
 import { stage } from "./stage.ts";
+
+// a machine that is busy with others
+vi.setConfig({ testTimeout: 180_000 });
 
 const ALICE = "alice@example.com";
 const HELD = "bob@example.com";

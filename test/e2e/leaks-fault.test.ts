@@ -1,5 +1,5 @@
 // Faults in the middle of encryption: what could be encrypted leaves, the rest waits, and nothing of it is seen anywhere.
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
 import { keyStore } from "../interop/readers.ts";
 import type { RecordedTransaction } from "../upstream.ts";
@@ -9,6 +9,9 @@ import { filesIn, hunt } from "./hunt.ts";
 import { sendMail } from "./jira.ts";
 import { withoutRsaKeysOf } from "./preloaded.ts";
 import { queueStates, stage } from "./stage.ts";
+
+// a machine that is busy with others
+vi.setConfig({ testTimeout: 180_000 });
 
 const [ALICE, QUINN, KIM] = ["alice@example.com", "quinn@example.com", "kim@example.com"];
 const [JOE, BOB] = ["joe@example.org", "bob@example.com"];

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { configurationOf, SMALLEST } from "../config/reading.ts";
 import { EVENT_LEVELS, openLog, type LogEvent } from "../../src/log.ts";
 import { fixtureBytes } from "../fixtures.ts";
@@ -16,6 +16,9 @@ import { hunt } from "./hunt.ts";
 import { JiraSession, sendMail } from "./jira.ts";
 import { preloaded } from "./preloaded.ts";
 import { stage } from "./stage.ts";
+
+// a machine that is busy with others
+vi.setConfig({ testTimeout: 180_000 });
 
 const [ALICE, NOBODY] = ["alice@example.com", "nobody@example.com"];
 const ALICE_ONLY = { "alice.pem": fixtureBytes("smime/certs/alice.pem") };

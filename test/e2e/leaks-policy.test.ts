@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generateKey } from "openpgp";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
 import { smimeCipher } from "../../src/encrypt/smime.ts";
 import { smimeKey } from "../../src/keys/recipient-key.ts";
@@ -21,6 +21,9 @@ import { CANARIES, canaryMail, expectNoCanary } from "./canary.ts";
 import { hunt } from "./hunt.ts";
 import { issueMail, sendMail } from "./jira.ts";
 import { KEY_STORES, stage } from "./stage.ts";
+
+// a machine that is busy with others
+vi.setConfig({ testTimeout: 180_000 });
 
 const [ALICE, QUINN, NOBODY] = ["alice@example.com", "quinn@example.com", "nobody@example.com"];
 const [JOE, BOB] = ["joe@example.org", "bob@example.com"];

@@ -1,5 +1,5 @@
 // While something fails and mail waits: the canaries are nowhere, not in what is left of a killed process either.
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { keyStoreLog } from "../../src/sources/key-store-log.ts";
 import { openLog } from "../../src/log.ts";
 import { createMetrics } from "../../src/metrics.ts";
@@ -11,6 +11,9 @@ import { startUpstream, DROP } from "../upstream.ts";
 import type { UpstreamOptions } from "../upstream-script.ts";
 import { canaryMail, expectNoCanary } from "./canary.ts";
 import { sendMail } from "./jira.ts";
+
+// a machine that is busy with others
+vi.setConfig({ testTimeout: 180_000 });
 
 const [ALICE, NOBODY] = ["alice@example.com", "nobody@example.com"];
 const ENCRYPTED = "encryption: { subject: hide }\nsmime: { keyStore: { file: alice.pem } }";

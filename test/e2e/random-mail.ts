@@ -28,7 +28,7 @@ const OTHERS = [
 /** Octets of which lines are cut: printable ASCII, letters, and beyond ASCII. */
 const NOISE = [0x20, 0x41, 0x80].map((first) => {
   const octets = createCipheriv("aes-128-ctr", Buffer.alloc(16, first), Buffer.alloc(16)).update(Buffer.alloc(65_536));
-  return octets.map((octet) => first + (octet & 0x3f)).toString("latin1");
+  return Buffer.from(octets.map((octet) => first + (octet & 0x3f))).toString("latin1");
 });
 
 /** A line of latin1 octets without CR, LF and NUL. */
