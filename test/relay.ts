@@ -60,7 +60,12 @@ export async function startRelay(
   const { folder, configFile } = layOut(yaml, files);
   launch.prepare?.(folder);
   const relay = new RelayProcess(folder, configFile, launch);
-  await relay.start();
+  await relay.start().catch(async (cause: unknown) => {
+    // it may run, and say that it has started, a little later
+    await relay.kill();
+    rmSync(folder, { recursive: true, force: true });
+    throw cause;
+  });
   return relay;
 }
 
