@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 import { pino, stdTimeFunctions, type DestinationStream } from "pino";
 import { parseMailbox, type Mailbox } from "./mail/address.ts";
+import { systemClock } from "./clock.ts";
+import { logOutput } from "./log-output.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type AddressForm = "full" | "domain" | "hashed";
@@ -75,7 +77,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
     },
-    destination ?? pino.destination({ fd: 1, sync: true }),
+    destination ?? logOutput(process.stdout, lossLine),
   );
   return {
     event(name, facts = {}) {
@@ -91,6 +93,11 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       logger[level](line);
     },
   };
+}
+
+function lossLine(lost: number): string {
+  const fault = `${lost} lines of the log were lost: nobody read stdout`;
+  return `${JSON.stringify({ level: "error", time: new Date(systemClock.now()).toISOString(), event: "service.fault", fault })}\n`;
 }
 
 /** For commands and tests that have nothing to log to. */

@@ -10,6 +10,9 @@ import { createMetrics } from "../metrics.ts";
 import { addCommand, EXIT, run, withSettings, type CommonOptions } from "./run.ts";
 import { sealpostVersion } from "./version.ts";
 
+/** So long the last lines may wait for a reader of the log. */
+const LAST_LINES_MS = 500;
+
 export function register(program: Command): void {
   addCommand(program, "serve", "Run the relay until SIGTERM or SIGINT.").action(run(serve));
 }
@@ -18,6 +21,8 @@ function serve(options: CommonOptions) {
   return withSettings(options, async (settings) => {
     const version = sealpostVersion();
     const log = openLog(settings.log);
+    // whatever ends the process before its time, a stdout that was closed too, must not look like success
+    process.exitCode = EXIT.no;
     endOnBug(log);
     // a reload that is still running makes the next one wait: signals come in any number, also too early or too late
     let mayReload = false;
@@ -57,6 +62,9 @@ function serve(options: CommonOptions) {
     await reloading;
     await app.stop();
     log.event("service.stopped");
+    // a reader that is stuck does not keep us: its last lines are lost
+    if (process.stdout.writableLength > 0) await systemClock.sleep(LAST_LINES_MS);
+    if (process.stdout.writableLength > 0) process.exit(EXIT.ok);
     return EXIT.ok;
   });
 }
