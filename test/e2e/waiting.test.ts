@@ -93,7 +93,7 @@ describe("held without a key", () => {
 });
 
 describe("what the sender is told", () => {
-  test("block without hold: one DSN that parses as RFC 3464, from the null reverse-path, without content", async () => {
+  test("REL-25: block without hold: one DSN that parses as RFC 3464, from the null reverse-path, without content", async () => {
     const { relay, upstream } = await stage(`${KEY_STORES}\nencryption: { fallback: block, hold: 0 }`);
     await sendMail(relay.port, { to: [NOBODY, ALICE], message: secretMail("1", `${NOBODY}, ${ALICE}`) });
     await expectArrived(upstream, [`${ALICE} smime`, `${SENDER} notice`]);
@@ -127,7 +127,7 @@ describe("what the sender is told", () => {
     expect(recipients[0]!["Diagnostic-Code"]).toMatch(/^smtp; 550 5\.1\.1 no such user/);
   });
 
-  test("nothing for the null reverse-path and for NOTIFY=NEVER", async () => {
+  test("REL-26, REL-27: nothing for the null reverse-path and for NOTIFY=NEVER", async () => {
     const { relay, upstream } = await stage(`${KEY_STORES}\nencryption: { fallback: block, hold: 0 }`);
     await sendMail(relay.port, { from: "", to: [NOBODY], message: secretMail("1", NOBODY) });
     const never = { to: [NOBODY], rcptParameters: " NOTIFY=NEVER", message: secretMail("2", NOBODY) };

@@ -24,7 +24,7 @@ export type FaultStage = {
   /** The faults that the log tells of, from `from` on. */
   faults(from?: number): string[];
   /** Waits until all that was acknowledged has arrived, then looks at every mail. */
-  expectAllArrived(options?: { mayRepeat?: number }): Promise<void>;
+  expectAllArrived(options?: { mayRepeat?: number; isSample?: boolean }): Promise<void>;
   /** In the folder, in the log, at the upstream, and on the pages of a relay that runs; `inAll` asks the commands too, which takes long. */
   expectNoCanary(inAll?: "in all"): Promise<void>;
   /** The last words of a test: all has arrived, the relay ends as it should and has left no canary anywhere. */

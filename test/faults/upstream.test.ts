@@ -125,6 +125,24 @@ test("REL-06, REL-08: 5xx fails the mail at every stage, with one DSN and no sec
   await stage.expectNoCanary();
 });
 
+test("REL-26: a notice that is refused too ends there: it is told in the log, and no notice is sent about it", async () => {
+  const stage = await faultStage();
+  const { relay, upstream } = stage;
+  upstream.behaviour.reply = at("RCPT", "550 5.1.1 unknown");
+  expect(await stage.send()).toMatch(/^250 /);
+  const failures = () =>
+    relay.events.filter(({ event }) => event === "delivery.failed").map(({ recipient }) => recipient);
+  await expect.poll(failures, { timeout: 20_000 }).toEqual([ALICE, "jira@example.com"]);
+  const queued = await relay.run(["queue", "list", "--json"]);
+  const states = (JSON.parse(queued.stdout.toString()) as { recipients: { state: string }[] }[]).flatMap(
+    ({ recipients }) => recipients,
+  );
+  expect(states.map(({ state }) => state)).toEqual(["failed", "failed"]);
+  expect(relay.events.filter(({ event }) => event === "dsn.sent")).toHaveLength(1);
+  expect(await relay.stop()).toBe(0);
+  await stage.expectNoCanary();
+});
+
 test("an upstream that takes some recipients only: each goes its own way, and nobody gets it twice", async () => {
   const stage = await faultStage();
   const { relay, upstream } = stage;
