@@ -19,6 +19,7 @@ const PEERS: readonly { readonly name: string; readonly package: string; isThere
   { name: "gpg-wks-client", package: "gpg-wks-client", isThere: () => existsSync("/usr/lib/gnupg/gpg-wks-client") },
   { name: "Python", package: "python3", isThere: () => runs("python3", ["--version"]) },
   { name: "strace", package: "strace", isThere: () => runs("strace", ["-V"]) },
+  { name: "mkfs.ext4", package: "e2fsprogs", isThere: () => existsSync("/usr/sbin/mkfs.ext4") },
   { name: "libfaketime", package: "libfaketime", isThere: () => libfaketime() !== undefined },
   { name: "Postfix", package: "postfix", isThere: () => existsSync("/usr/sbin/postfix") },
 ];

@@ -37,10 +37,10 @@ export async function strace(relay: Relay, args: readonly string[]): Promise<Str
   };
 }
 
-/** Every call of these gives this error from the `from`th on; with `step`, only every so many. */
-export const failing = (calls: string, error: string, from = 1, step?: number): readonly string[] => [
+/** These calls give this error: `when` as strace has it, counted for each thread: 1 once, 1+ always, 5+47 now and then. */
+export const failing = (calls: string, error: string, when: string): readonly string[] => [
   ...["-e", `trace=${calls}`],
-  ...["-e", `inject=${calls}:error=${error}:when=${from}+${step ?? ""}`],
+  ...["-e", `inject=${calls}:error=${error}:when=${when}`],
 ];
 
 /** A start of the same relay under strace, expected to be refused. */
