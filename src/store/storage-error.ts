@@ -3,6 +3,7 @@ import { asError } from "../as-error.ts";
 import { SpoolFull } from "../spool/spool.ts";
 
 const SQLITE_BUSY = 5;
+const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
@@ -13,6 +14,7 @@ export function storageError(cause: unknown): Error {
   const code = resultCode(cause);
   if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB)
     return new Error("the database in dataDir is damaged; stop serve and see docs/SPOOL.md, By hand", { cause });
+  if (code === SQLITE_IOERR) return new Error("the disk of dataDir cannot be read or written", { cause });
   if (code === SQLITE_BUSY) return new Error("another process keeps the database in dataDir locked", { cause });
   if (["EMFILE", "ENFILE"].includes(String((cause as { code?: unknown }).code)))
     return new Error("no file can be opened: raise the limit of open files (LimitNOFILE, ulimit -n)", { cause });

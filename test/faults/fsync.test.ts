@@ -102,5 +102,13 @@ test("REL-18: pages that cannot be written now and then refuse their mail with 4
   expect(new Set(replies.map((reply) => reply.slice(0, 9)))).toEqual(new Set(["250 2.0.0", "452 4.3.1"]));
   await stage.expectNoCanary();
   expect(await stage.send()).toMatch(/^250 /);
+
+  const broken = await strace(stage.relay, failing("pwrite64", "EIO", "1+"));
+  expect(await stage.send()).toBe("451 4.3.0 the message cannot be stored now");
+  await broken.detach();
+  expect(stage.relay.events.findLast(({ event }) => event === "message.refused")).toMatchObject({
+    fault: "the disk of dataDir cannot be read or written: disk I/O error",
+  });
+  expect(await stage.send()).toMatch(/^250 /);
   await stage.expectGoodEnd();
 });
