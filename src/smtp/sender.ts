@@ -139,8 +139,8 @@ class PooledSender implements Sender {
 
   /** Puts a session back, on a clean transaction; one that cannot be cleaned is closed. */
   async #rest(session: UpstreamSession | undefined, isClean: boolean): Promise<void> {
-    if (!session || session.connection.isOver) return;
-    if (!isClean && !(await isReset(session, this.#settings))) return;
+    if (!session) return;
+    if (!isClean && !session.connection.isOver && !(await isReset(session, this.#settings))) return;
     // with the reply to RSET its end may have come: nobody would end this rest
     if (session.connection.isOver) return;
     const rest = new AbortController();
