@@ -152,10 +152,10 @@ export class Listener {
     }
   }
 
-  /** The last tenth of all connections is kept for addresses that have only a few, as Jira's has. */
+  /** A tenth more for addresses that have only a few connections, as Jira's has: a flood from others leaves room for it. */
   #mostSessions(ofThisAddress: number): number {
     const { connections } = this.#limits;
-    return ofThisAddress < FEW_CONNECTIONS ? connections : connections - Math.floor(connections / 10);
+    return ofThisAddress < FEW_CONNECTIONS ? connections + Math.floor(connections / 10) : connections;
   }
 
   #open(socket: Socket, peerAddress: string): void {

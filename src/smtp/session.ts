@@ -5,6 +5,8 @@
 // 2. While anything is awaited (intake, delay, a client that does not read) the socket is paused: memory stays bounded.
 // 3. Every state has a moment when it is over (`SessionTimer`); the listener looks once a second.
 // 4. Once closing, no further byte of the client is executed.
+// 5. In one turn of the event loop a client gets at most one large piece stored or a hundred lines answered: libuv hands over
+//    32 pieces of 64 KiB in a row, for which all others would wait.
 import { setImmediate } from "node:timers/promises";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
@@ -17,6 +19,10 @@ import { reply } from "./server-reply.ts";
 import type { SessionHost } from "./session-host.ts";
 import { SessionTimer } from "./session-timer.ts";
 import { WireReader } from "./wire-reader.ts";
+
+const LARGE_PIECE_BYTES = 32_768;
+/** Lines, and small pieces of content. */
+const STEPS_IN_A_TURN = 100;
 
 type Phase = "handshake" | "greeting" | "open" | "closing" | "closed";
 
@@ -126,16 +132,16 @@ export class ServerSession {
   /** Does all that can be done with what has come in; then sends the replies in one write. */
   #advance(): void {
     try {
-      while (this.#phase === "open" && !this.#isWaiting) {
-        const hasMoved = this.#reception === undefined ? this.#readLine() : this.#readContent(this.#reception);
-        if (!hasMoved) break;
+      for (let steps = 0; this.#phase === "open" && !this.#isWaiting; steps++) {
+        if (steps === STEPS_IN_A_TURN) this.#wait(this.#nextTurn(), () => undefined);
+        else if (!(this.#reception === undefined ? this.#readLine() : this.#readContent(this.#reception))) break;
       }
       this.#flush();
       if (this.#phase !== "open" || this.#isWaiting) return;
       if (this.#reception === undefined)
         this.#timer.awaitLine(this.#reader.unreadBytes > 0, this.#state.transaction !== undefined);
       if (this.#hasClientEnded) this.#close("");
-      else if (this.#socket.writableNeedDrain) this.#wait(drained(this.#socket), () => undefined);
+      else if (this.#socket.writableNeedDrain) this.#wait(this.#nextTurn(), () => undefined);
     } catch (error) {
       this.#fail(error);
     }
@@ -207,7 +213,8 @@ export class ServerSession {
       this.#timer.stop();
       const { envelope } = reception;
       this.#wait(reception.finish(written), (outcome) => this.#conclude(outcome, envelope));
-    } else if (written !== undefined) this.#wait(written, () => undefined);
+    } else if (event.content.length >= LARGE_PIECE_BYTES) this.#wait(inNextTurn(written), () => undefined);
+    else if (written !== undefined) this.#wait(written, () => undefined);
     return true;
   }
 
@@ -238,12 +245,19 @@ export class ServerSession {
     promise
       .then((value) => {
         this.#isWaiting = false;
+        // first: what follows may lead to the next wait
+        this.#socket.resume();
         then(value);
         if (this.#phase === "open") this.#advance();
         else void this.#reception?.abandon();
-        this.#socket.resume();
       })
       .catch((error: unknown) => this.#fail(error));
+  }
+
+  /** A client that does not read its replies is not answered further either. */
+  #nextTurn(): Promise<void> {
+    this.#flush();
+    return this.#socket.writableNeedDrain ? drained(this.#socket) : setImmediate();
   }
 
   #flush(): void {
@@ -296,3 +310,8 @@ export class ServerSession {
 }
 
 const SHUTTING_DOWN = reply(421, "4.3.2", "shutting down");
+
+async function inNextTurn(written: Promise<void> | undefined): Promise<void> {
+  await written;
+  await setImmediate();
+}
