@@ -5,9 +5,9 @@ import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { freePort } from "../free-port.ts";
 import { startRelay } from "../relay.ts";
-import { expectArrived } from "./arrived.ts";
+import { expectArrived, readSmime } from "./arrived.ts";
 import { issueMail, JiraSession, sendMail } from "./jira.ts";
-import { stage } from "./stage.ts";
+import { KEY_STORES, stage } from "./stage.ts";
 
 const run = promisify(execFile);
 const NOBODY = "nobody@example.com";
@@ -55,6 +55,29 @@ test("SMUG-15: clear mail with bare LF is refused at the door, or leaves with CR
   expect(wire).toContain("\r\n..\r\nMAIL FROM:<smuggled@evil.test>\r\n");
   expect(mending.upstream.commands.filter(({ line }) => line.includes("evil.test"))).toEqual([]);
   expect(strict.upstream.transactions).toEqual([]);
+});
+
+test("SMUG-16: a line of 5,000 octets is whole inside a ciphertext, outside none has more than 998; clear mail keeps its lines", async () => {
+  const [alice, long] = ["alice@example.com", "x".repeat(5_000)];
+  const { relay, upstream } = await stage(`${KEY_STORES}\n${CLEAR}`);
+  const fields = {
+    "X-Long": long,
+    References: Array.from({ length: 200 }, (_, id) => `<${id}.abc@example.com>`).join(" "),
+  };
+  for (const to of [alice, NOBODY])
+    expect(
+      await sendMail(relay.port, { to: [to], message: issueMail("1", { fields, text: `${long}\r\nend` }) }),
+    ).toMatch(/^250 /);
+  await expectArrived(upstream, [`${alice} smime`, `${NOBODY} clear`]);
+  const longest = (text: string) => Math.max(...text.split("\r\n").map((line) => line.length));
+  for (const { rcptTo, data } of upstream.transactions) {
+    const text = data.toString("latin1");
+    if (rcptTo[0] === NOBODY) expect(text).toContain(`\r\n\r\n${long}\r\nend\r\n`);
+    else {
+      expect(longest(text)).toBeLessThanOrEqual(998);
+      expect(await readSmime(data, "alice")).toContain(`\r\n\r\n${long}\r\nend\r\n`);
+    }
+  }
 });
 
 test("SMUG-19: nothing of a message refused for its line ends is in the next one, on a new connection or the same", async () => {
