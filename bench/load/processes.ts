@@ -2,6 +2,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import type { FloodFigures, FloodOptions } from "./flood.ts";
 import type { SinkFigures, SinkOptions } from "./sink.ts";
 import type { SourceFigures, SourceOptions } from "./source.ts";
 
@@ -56,4 +57,15 @@ export async function runSource(options: SourceOptions): Promise<SourceFigures> 
   ended.catch(() => undefined);
   const [figures] = await Promise.race([once(child, "message") as Promise<[SourceFigures]>, ended]);
   return figures;
+}
+
+/** Floods a door; the function it gives ends that, and tells how much it was. */
+export async function startFlood(options: FloodOptions): Promise<() => Promise<FloodFigures>> {
+  const child = start("flood.ts", options);
+  await once(child, "message");
+  return async () => {
+    child.send("end");
+    const [figures] = (await once(child, "message")) as [FloodFigures];
+    return figures;
+  };
 }
