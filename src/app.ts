@@ -52,7 +52,12 @@ export async function startApp(settings: Settings, parts: Parts): Promise<App> {
 
 async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
   const { clock, log, metrics } = parts;
-  const wiring = { ...parts, steady: steadyClock(clock), health: createSourceHealth(log, metrics) };
+  const wiring = {
+    ...parts,
+    steady: steadyClock(clock),
+    startedAt: clock.now(),
+    health: createSourceHealth(log, metrics),
+  };
   let settings = first;
   const lock = keep(takeServeLock(settings.dataDir));
   const store = keep(await openStore(settings, clock));

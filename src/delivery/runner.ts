@@ -7,15 +7,17 @@
 //   An upstream that cannot be reached pauses all leasing: one message after each pause finds out whether it is back, the others
 //   keep their attempts. The pause grows from 1 s to 30 s.
 //   Waits are measured by a clock that nobody sets. What is due later than any schedule says is due now: the clock was set back.
+//   A message in whose work a process may have ended is worked on alone (suspects.ts).
 //   A lease that takes long is renewed; one whose process died runs out and is due again.
 //   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
 import type { Leased, Route } from "../spool/spool.ts";
 import { HELD_RECHECK_MS } from "./settlement.ts";
+import type { Suspects } from "./suspects.ts";
 import { work, type WorkParts } from "./work.ts";
 
-export type RunnerSettings = { readonly maxInFlight: number; readonly route: Route };
+export type RunnerSettings = { readonly maxInFlight: number; readonly route: Route; readonly suspects: Suspects };
 
 export type RunnerObserver = {
   upstreamDown(reply: string, pauseMs: number): void;
@@ -39,6 +41,8 @@ const RENEW_EVERY_MS = 5 * 60_000;
 const POLL_MS = 1000;
 const PAUSE_FIRST_MS = 1000;
 const PAUSE_MAX_MS = 30_000;
+/** A message that is worked on alone keeps others waiting so long at most, and waits so long for those before it. */
+const ALONE_MS = 30_000;
 
 export function createRunner(
   parts: WorkParts,
@@ -68,11 +72,11 @@ export function createRunner(
     }
   };
 
-  const workOn = async (leased: Leased) => {
+  const workOn = async (leased: Leased, isUntouched: boolean) => {
     const done = new AbortController();
     const kept = keepLease(leased, done.signal).catch((cause: unknown) => observe.spoolFailed(asError(cause)));
     try {
-      const { upstream } = await work(leased, parts, aborted.signal);
+      const { upstream } = await work(leased, parts, aborted.signal, isUntouched);
       if (upstream === "reached") markUp();
       else if (upstream !== "untried") markDown(upstream.unreachable);
     } catch (cause) {
@@ -80,6 +84,7 @@ export function createRunner(
     } finally {
       done.abort();
       await kept;
+      if (!isUntouched) settings.suspects.done(leased);
     }
   };
 
@@ -105,12 +110,21 @@ export function createRunner(
     if (!mayLease()) return false;
     const leased = await parts.spool.lease(clock.now(), LEASE_MS, settings.route);
     if (leased === null) return false;
-    const task = workOn(leased).finally(() => {
+    const manner = settings.suspects.begin(leased);
+    if (manner === "alone") await forAWhile(Promise.allSettled(inFlight));
+    const task = workOn(leased, manner === "untouched").finally(() => {
       inFlight.delete(task);
       waker.abort();
     });
     inFlight.add(task);
+    if (manner === "alone") await forAWhile(task);
     return true;
+  };
+
+  const forAWhile = async (act: Promise<unknown>): Promise<void> => {
+    const over = new AbortController();
+    await Promise.race([act, clock.sleep(ALONE_MS, AbortSignal.any([over.signal, stopped.signal]))]);
+    over.abort();
   };
 
   const idleMs = async (): Promise<number> => {

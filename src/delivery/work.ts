@@ -13,6 +13,7 @@ import { copyAttempts, passOnShipment, type InboundParts } from "./pass-on.ts";
 import type { RetrySettings } from "./retry.ts";
 import type { Steady } from "./steady.ts";
 import { notSentAttempt, settle, type Attempt, type Settled } from "./settlement.ts";
+import { MAX_TRIES } from "./suspects.ts";
 
 export type WorkParts = {
   readonly spool: Spool;
@@ -50,10 +51,17 @@ const SETTLE_AGAIN_MAX_MS = 30_000;
 
 /**
  * Does the whole work of one lease and settles it. What is known of the outcomes is written until it could be: a mail that
- * was delivered must not be sent again because a disk was full. Rejects only when `signal` ends it first.
+ * was delivered must not be sent again because a disk was full. Rejects only when `signal` ends it first. `isUntouched`: work on it
+ * has ended the process too often, and it only waits.
  */
-export async function work(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<WorkResult> {
-  const { attempts, facts, upstream, holdMs, harvested = [] } = await attemptAll(leased, parts, signal);
+export async function work(
+  leased: Leased,
+  parts: WorkParts,
+  signal: AbortSignal,
+  isUntouched = false,
+): Promise<WorkResult> {
+  const attempted = isUntouched ? untouched(leased, parts) : await attemptAll(leased, parts, signal);
+  const { attempts, facts, upstream, holdMs, harvested = [] } = attempted;
   const steadySince = parts.steady.since();
   const settled = attempts.map((attempt) => {
     const hold = holdMs.get(attempt.recipient.index) ?? 0;
@@ -115,6 +123,12 @@ async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal)
     parts.observe.broken(leased, cause);
     return waitingAll(leased, cause.message);
   }
+}
+
+function untouched(leased: Leased, parts: WorkParts): Attempted {
+  const reply = `the process has ended ${MAX_TRIES} times while this message was worked on; to try once more: sealpost queue retry ${leased.id}`;
+  parts.observe.broken(leased, new Error(reply));
+  return waitingAll(leased, reply);
 }
 
 /** Nothing can be done now, and nothing is given up. */

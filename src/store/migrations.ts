@@ -9,6 +9,7 @@ const MIGRATIONS: Record<string, Migration> = {
   "0002": { up: (db) => run(CACHE, db) },
   "0003": { up: (db) => run(HARVEST, db) },
   "0004": { up: (db) => run(DECISIONS, db) },
+  "0005": { up: (db) => run(["ALTER TABLE harvest_tries RENAME TO tries"], db) },
 };
 
 async function run(statements: readonly string[], db: Kysely<unknown>): Promise<void> {

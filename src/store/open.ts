@@ -10,7 +10,6 @@ import { sqlKeyCache } from "./cached-keys.ts";
 import { sqlChanges, type Changes } from "./changes.ts";
 import { closeDatabase, openDatabase, type Database } from "./database.ts";
 import { sqlHarvestedKeys, type SqlHarvestedKeys } from "./harvested-keys.ts";
-import { sqlHarvestTries, type HarvestTries } from "./harvest-tries.ts";
 import { migrate } from "./migrations.ts";
 import { sqlPersonalKeys, type SqlPersonalKeys } from "./personal-keys.ts";
 import { sqlSeenUsers } from "./seen-users.ts";
@@ -18,6 +17,7 @@ import { sqliteSpool } from "./spool.ts";
 import type { Step } from "./spool-receive.ts";
 import { isFull, storageError } from "./storage-error.ts";
 import { syncWatch } from "./sync-fault.ts";
+import { sqlTries, type Tries } from "./tries.ts";
 
 export type StoreSettings = {
   readonly dataDir: string;
@@ -33,7 +33,7 @@ export type Store = {
   readonly cache: KeyCache;
   readonly harvested: SqlHarvestedKeys;
   readonly seen: SeenUsers;
-  readonly harvestTries: HarvestTries;
+  readonly tries: Tries;
   /**
    * For the one process that serves: loads the secret key, sees that the disk keeps what is written, and removes what a crash has
    * left. Returns how many orphans. Throws a sentence when this spool cannot be served.
@@ -89,7 +89,7 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
   return {
     ...{ spool, cache, harvested, failed: watch.failed },
     seen: sqlSeenUsers(memory),
-    harvestTries: sqlHarvestTries(memory),
+    tries: sqlTries(memory),
     personalKeys: sqlPersonalKeys(database, now),
     changes: sqlChanges(database, now),
     recover: () =>
@@ -115,7 +115,7 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
       await cache.prune(now());
       await harvested.prune();
       await sql
-        .deleteFrom("harvest_tries")
+        .deleteFrom("tries")
         .where("at", "<", now() - KEEP_FINISHED_MS)
         .execute();
     },

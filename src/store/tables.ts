@@ -36,7 +36,7 @@ export type Tables = {
     token_digest: string | null;
   };
   seen_users: { address_key: string; seen_at: number };
-  harvest_tries: { id: string; tries: number; at: number };
+  tries: { id: string; tries: number; at: number };
   changes: {
     id: Generated<number>;
     what: string;

@@ -8,6 +8,7 @@ import type { Settings } from "../config/schema.ts";
 import { deliveryLog } from "../delivery/delivery-log.ts";
 import { createRunner, type Runner } from "../delivery/runner.ts";
 import type { Steady } from "../delivery/steady.ts";
+import { countSuspects, noSuspects } from "../delivery/suspects.ts";
 import type { WorkParts } from "../delivery/work.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -33,6 +34,8 @@ export type DeliveryWiring = {
   readonly clock: Clock;
   readonly health: SourceHealth;
   readonly steady: Steady;
+  /** When this process began, in epoch ms. */
+  readonly startedAt: number;
 };
 
 /** For revocation lists to be loaded at the start; the mail does not wait so long. */
@@ -63,17 +66,18 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     random: Math.random,
   };
+  const suspects = countSuspects(store.tries, wiring.startedAt, () => clock.now());
   const runners = {
     outbound: createRunner(
       { ...common, sender },
       clock,
-      { maxInFlight: settings.upstream.connections * 2, route: "outbound" },
+      { maxInFlight: settings.upstream.connections * 2, route: "outbound", suspects },
       observe,
     ),
     inbound: createRunner(
       { ...common, sender: nextHop ?? sender },
       clock,
-      { maxInFlight: INBOUND_IN_FLIGHT, route: "inbound" },
+      { maxInFlight: INBOUND_IN_FLIGHT, route: "inbound", suspects: noSuspects },
       observe,
     ),
   };

@@ -50,7 +50,7 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
   const withPlain = (mailbox: Mailbox) => [mailbox, (isExact ? undefined : withoutTag(mailbox)) ?? []].flat();
   const observe = harvestLog(log, metrics, ({ key }) => void spool.wakeHeld(clock.now(), isExact ? [key] : undefined));
   const parts: HarvestParts = {
-    ...{ personalKeys, harvested, hostname, observe, tries: store.harvestTries },
+    ...{ personalKeys, harvested, hostname, observe, tries: store.tries },
     policy: harvestPolicy(settings, keys),
     evidence: evidenceRule(inbound),
     autocrypt: inbound?.autocrypt === true,

@@ -8,14 +8,19 @@ export function preloaded(program: string, more: readonly string[] = []): Launch
 }
 
 /** RSA encryption throws for keys of so many bits, except when a key is merely tried with a session key of zeros. */
-export const withoutRsaKeysOf = (bits: number): Launch =>
+export const withoutRsaKeysOf = (bits: number): Launch => onRsaKeysOf(bits, 'throw new Error("the engine fails")');
+
+/** The same, and the process is killed by it. */
+export const killedByRsaKeysOf = (bits: number): Launch => onRsaKeysOf(bits, 'process.kill(process.pid, "SIGKILL")');
+
+const onRsaKeysOf = (bits: number, act: string): Launch =>
   preloaded(`
     import crypto from "node:crypto";
     import { syncBuiltinESMExports } from "node:module";
     const real = crypto.publicEncrypt;
     crypto.publicEncrypt = (settings, content) => {
       const isTrial = content.subarray(1).every((octet) => octet === 0);
-      if (!isTrial && settings.key.asymmetricKeyDetails.modulusLength === ${bits}) throw new Error("the engine fails");
+      if (!isTrial && settings.key.asymmetricKeyDetails.modulusLength === ${bits}) ${act};
       return real(settings, content);
     };
     syncBuiltinESMExports();

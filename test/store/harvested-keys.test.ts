@@ -143,11 +143,11 @@ describe("learned keys", () => {
 });
 
 test("HARV-45: how often a message was begun survives the process; done, it counts anew", async () => {
-  expect(store.harvestTries.begin("m1", 1)).toBe(1);
-  expect((await folder.open()).harvestTries.begin("m1", 2)).toBe(2);
-  expect(store.harvestTries.begin("m2", 2)).toBe(1);
-  store.harvestTries.done("m1");
-  expect(store.harvestTries.begin("m1", 3)).toBe(1);
+  expect(store.tries.begin("m1", 1)).toBe(1);
+  expect((await folder.open()).tries.begin("m1", 2)).toBe(2);
+  expect(store.tries.begin("m2", 2)).toBe(1);
+  store.tries.done("m1");
+  expect(store.tries.begin("m1", 3)).toBe(1);
 });
 
 test("whom Jira has written to is new once", async () => {
