@@ -3,7 +3,8 @@
 // Rules:
 //   Counted are messages that were here before this start: of the others none has ended a process yet.
 //   What was in work when a process ended is worked on alone the next time: only the guilty one comes to a second count.
-//   After three beginnings without an end it waits by the retry schedule, untouched, until it is given up; `queue retry` begins anew.
+//   After three beginnings without an end it is begun once an hour at most, until it is given up: it may have been killed by chance
+//   each time, and else it ends the process no oftener. `queue retry` begins anew.
 import type { Leased } from "../spool/spool.ts";
 
 export type Suspects = {
@@ -14,33 +15,44 @@ export type Suspects = {
 };
 
 export const MAX_TRIES = 3;
+const REST_MS = 3_600_000;
 
-type Tries = { begin(id: string, now: number): number; done(id: string): void };
+type Tries = {
+  of(id: string): { readonly tries: number; readonly at: number } | undefined;
+  begin(id: string, now: number): number;
+  done(id: string): void;
+};
 
 /** `startedAt` is when this process began, in epoch ms. */
 export function countSuspects(tries: Tries, startedAt: number, now: () => number): Suspects {
   const isCounted = ({ acceptedAt }: Leased) => acceptedAt < startedAt;
+  const begin = (id: string) => {
+    const before = tries.of(id);
+    if (before !== undefined && before.tries >= MAX_TRIES && isWithin(now() - before.at)) return "untouched";
+    tries.begin(id, now());
+    return before === undefined ? "usual" : "alone";
+  };
+  // a count that cannot be kept now must not keep mail back
   return {
     begin(leased) {
-      if (!isCounted(leased)) return "usual";
-      const count = quietly(() => tries.begin(leased.id, now())) ?? 0;
-      if (count > MAX_TRIES) return "untouched";
-      return count > 1 ? "alone" : "usual";
+      try {
+        return isCounted(leased) ? begin(leased.id) : "usual";
+      } catch {
+        return "usual";
+      }
     },
     done(leased) {
-      if (isCounted(leased)) quietly(() => tries.done(leased.id));
+      try {
+        if (isCounted(leased)) tries.done(leased.id);
+      } catch {
+        return;
+      }
     },
   };
 }
 
-/** A count that cannot be kept now must not keep mail back. */
-function quietly<T>(act: () => T): T | undefined {
-  try {
-    return act();
-  } catch {
-    return undefined;
-  }
-}
+/** A clock that was set back leaves nobody waiting for it. */
+const isWithin = (restedMs: number) => restedMs >= 0 && restedMs < REST_MS;
 
 /** For a route whose work ends no process, or is counted elsewhere. */
 export const noSuspects: Suspects = { begin: () => "usual", done: () => undefined };

@@ -6,22 +6,30 @@ const STARTED_AT = 1_000;
 const mail = (id: string, acceptedAt: number) => ({ id, acceptedAt }) as Leased;
 
 function counting() {
-  const counts = new Map<string, number>();
+  const counts = new Map<string, { tries: number; at: number }>();
+  const clock = { now: 5_000 };
   const tries = {
-    begin: (id: string) => counts.set(id, (counts.get(id) ?? 0) + 1).get(id)!,
+    of: (id: string) => counts.get(id),
+    begin: (id: string, at: number) => counts.set(id, { tries: (counts.get(id)?.tries ?? 0) + 1, at }).get(id)!.tries,
     done: (id: string) => void counts.delete(id),
   };
-  return { counts, suspects: countSuspects(tries, STARTED_AT, () => 0) };
+  return { counts, clock, suspects: countSuspects(tries, STARTED_AT, () => clock.now) };
 }
 
-test("mail that was here before the start is usual once, alone twice, and then not touched, until it comes to an end", () => {
-  const { suspects } = counting();
+test("mail that was here before the start is usual once, alone twice, and then begun once an hour, until it comes to an end", () => {
+  const { clock, suspects } = counting();
   const old = mail("old", STARTED_AT - 1);
-  expect(Array.from({ length: 5 }, () => suspects.begin(old))).toEqual([
-    ...["usual", "alone", "alone", "untouched", "untouched"],
-  ]);
+  const begin = () => suspects.begin(old);
+  expect([begin(), begin(), begin(), begin(), begin()]).toEqual(["usual", "alone", "alone", "untouched", "untouched"]);
+  clock.now += 3_599_999;
+  expect(begin()).toBe("untouched");
+  clock.now += 1;
+  expect([begin(), begin()]).toEqual(["alone", "untouched"]);
+  // set back by a day
+  clock.now -= 86_400_000;
+  expect(begin()).toBe("alone");
   suspects.done(old);
-  expect(suspects.begin(old)).toBe("usual");
+  expect(begin()).toBe("usual");
 });
 
 test("mail of this life is not counted: that would cost a write for each", () => {
@@ -36,7 +44,7 @@ test("a count that cannot be kept does not keep mail back", () => {
   const locked = () => {
     throw new Error("database is locked");
   };
-  const suspects = countSuspects({ begin: locked, done: locked }, STARTED_AT, () => 0);
+  const suspects = countSuspects({ of: locked, begin: locked, done: locked }, STARTED_AT, () => 0);
   expect(suspects.begin(mail("old", 0))).toBe("usual");
   expect(() => suspects.done(mail("old", 0))).not.toThrow();
 });
