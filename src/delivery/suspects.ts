@@ -3,8 +3,8 @@
 // Rules:
 //   Counted are messages that were here before this start: of the others none has ended a process yet.
 //   What was in work when a process ended is worked on alone the next time: only the guilty one comes to a second count.
-//   After three beginnings without an end it is begun once an hour at most, until it is given up: it may have been killed by chance
-//   each time, and else it ends the process no oftener. `queue retry` begins anew.
+//   After three beginnings without an end it rests: a minute, then twice as long each time, up to an hour, until it is given up. Killed
+//   by chance each time it is not lost, and a guilty one ends the process no oftener. `queue retry` begins anew.
 import type { Leased } from "../spool/spool.ts";
 
 export type Suspects = {
@@ -15,7 +15,8 @@ export type Suspects = {
 };
 
 export const MAX_TRIES = 3;
-const REST_MS = 3_600_000;
+const FIRST_REST_MS = 60_000;
+const MAX_REST_MS = 3_600_000;
 
 type Tries = {
   of(id: string): { readonly tries: number; readonly at: number } | undefined;
@@ -28,7 +29,7 @@ export function countSuspects(tries: Tries, startedAt: number, now: () => number
   const isCounted = ({ acceptedAt }: Leased) => acceptedAt < startedAt;
   const begin = (id: string) => {
     const before = tries.of(id);
-    if (before !== undefined && before.tries >= MAX_TRIES && isWithin(now() - before.at)) return "untouched";
+    if (before !== undefined && isResting(before.tries, now() - before.at)) return "untouched";
     tries.begin(id, now());
     return before === undefined ? "usual" : "alone";
   };
@@ -52,7 +53,10 @@ export function countSuspects(tries: Tries, startedAt: number, now: () => number
 }
 
 /** A clock that was set back leaves nobody waiting for it. */
-const isWithin = (restedMs: number) => restedMs >= 0 && restedMs < REST_MS;
+function isResting(tries: number, restedMs: number): boolean {
+  const restMs = Math.min(FIRST_REST_MS * 2 ** (tries - MAX_TRIES), MAX_REST_MS);
+  return tries >= MAX_TRIES && restedMs >= 0 && restedMs < restMs;
+}
 
 /** For a route whose work ends no process, or is counted elsewhere. */
 export const noSuspects: Suspects = { begin: () => "usual", done: () => undefined };

@@ -126,7 +126,7 @@ async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal)
 }
 
 function untouched(leased: Leased, parts: WorkParts): Attempted {
-  const reply = `the process has ended ${MAX_TRIES} times while this message was worked on; it is tried once an hour, or now: sealpost queue retry ${leased.id}`;
+  const reply = `the process has ended ${MAX_TRIES} times or more while this message was worked on; it rests up to an hour; to try it now: sealpost queue retry ${leased.id}`;
   parts.observe.broken(leased, new Error(reply));
   return waitingAll(leased, reply);
 }

@@ -16,15 +16,18 @@ function counting() {
   return { counts, clock, suspects: countSuspects(tries, STARTED_AT, () => clock.now) };
 }
 
-test("mail that was here before the start is usual once, alone twice, and then begun once an hour, until it comes to an end", () => {
+test("mail that was here before the start is usual once, alone twice, and then rests longer and longer until it comes to an end", () => {
   const { clock, suspects } = counting();
   const old = mail("old", STARTED_AT - 1);
   const begin = () => suspects.begin(old);
   expect([begin(), begin(), begin(), begin(), begin()]).toEqual(["usual", "alone", "alone", "untouched", "untouched"]);
-  clock.now += 3_599_999;
-  expect(begin()).toBe("untouched");
-  clock.now += 1;
-  expect([begin(), begin()]).toEqual(["alone", "untouched"]);
+  const rests = [1, 2, 4, 8, 16, 32, 60, 60].map((minutes) => minutes * 60_000);
+  for (const restMs of rests) {
+    clock.now += restMs - 1;
+    expect(begin()).toBe("untouched");
+    clock.now += 1;
+    expect([begin(), begin()]).toEqual(["alone", "untouched"]);
+  }
   // set back by a day
   clock.now -= 86_400_000;
   expect(begin()).toBe("alone");
