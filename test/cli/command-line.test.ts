@@ -1,8 +1,10 @@
 // The command line as a whole: exit codes, one sentence on stderr, old Nodes, readers that go away.
-import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
 import { runNode, SEALPOST, sealpost } from "./child.ts";
 import { folder, SMALLEST, written } from "../config/reading.ts";
 
@@ -37,6 +39,18 @@ test("a command that needs the configuration names its faults on stderr and exit
     stdout: "",
     stderr: "sealpost.yaml:1:1: upstream.host: missing, and it has no default\n",
   });
+});
+
+test("what Node makes of the source is kept beside the dependencies, and nowhere else", () => {
+  const kept = fileURLToPath(new URL("../../node_modules/.cache/sealpost", import.meta.url));
+  rmSync(kept, { recursive: true, force: true });
+  const temporary = mkdtempSync(join(tmpdir(), "sealpost-cli-"));
+  onTestFinished(() => rmSync(temporary, { recursive: true }));
+  const env = { ...process.env, NODE_COMPILE_CACHE: undefined, TMPDIR: temporary };
+  const { status } = spawnSync(process.execPath, [SEALPOST, "version"], { env });
+  expect(status).toBe(0);
+  expect(readdirSync(kept, { recursive: true }).length).toBeGreaterThan(100);
+  expect(readdirSync(temporary)).toEqual([]);
 });
 
 test("version names the version of package.json and the Node, also as JSON", async () => {
