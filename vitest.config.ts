@@ -9,6 +9,8 @@ export default defineConfig({
     reporters: ["default", "./test/reporter.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // real processes on a busy machine: one second, the default, is not much
+    expect: { poll: { timeout: 20_000 } },
     pool: "forks",
     maxWorkers: 2,
     // the end-to-end tests start the program some two hundred times

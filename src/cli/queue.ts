@@ -57,7 +57,8 @@ async function show({ spool }: Store, id: string, options: CommonOptions): Promi
 
 async function retry({ spool, tries }: Store, id: string | undefined, options: CommonOptions): Promise<ExitCode> {
   if (id !== undefined && (await spool.show(id)) === null) return unknown(id);
-  if (id !== undefined) tries.done(id);
+  if (id === undefined) tries.forget();
+  else tries.done(id);
   const count = await spool.retry(systemClock.now(), id);
   if (options.json === true) printJson({ recipients: count });
   else printLine(`${count} recipients are due now`);

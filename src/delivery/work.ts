@@ -63,9 +63,11 @@ export async function work(
   const attempted = isUntouched ? untouched(leased, parts) : await attemptAll(leased, parts, signal);
   const { attempts, facts, upstream, holdMs, harvested = [] } = attempted;
   const steadySince = parts.steady.since();
+  // one for all of its recipients: what fails together is sent together again
+  const random = parts.random();
   const settled = attempts.map((attempt) => {
     const hold = holdMs.get(attempt.recipient.index) ?? 0;
-    return settle(attempt, leased, parts.now(), parts.retry, parts.random(), hold, steadySince);
+    return settle(attempt, leased, parts.now(), parts.retry, random, hold, steadySince);
   });
   const notices = await noticesFor(leased, settled, facts, parts).catch((cause: unknown) => {
     parts.observe.broken(leased, asError(cause));

@@ -133,18 +133,24 @@ export class ServerSession {
   #advance(): void {
     try {
       for (let steps = 0; this.#phase === "open" && !this.#isWaiting; steps++) {
-        if (steps === STEPS_IN_A_TURN) this.#wait(this.#nextTurn(), () => undefined);
-        else if (!(this.#reception === undefined ? this.#readLine() : this.#readContent(this.#reception))) break;
+        if (steps === STEPS_IN_A_TURN) {
+          this.#awaitLine();
+          this.#wait(this.#nextTurn(), () => undefined);
+        } else if (!(this.#reception === undefined ? this.#readLine() : this.#readContent(this.#reception))) break;
       }
       this.#flush();
       if (this.#phase !== "open" || this.#isWaiting) return;
-      if (this.#reception === undefined)
-        this.#timer.awaitLine(this.#reader.unreadBytes > 0, this.#state.transaction !== undefined);
+      this.#awaitLine();
       if (this.#hasClientEnded) this.#close("");
       else if (this.#socket.writableNeedDrain) this.#wait(this.#nextTurn(), () => undefined);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #awaitLine(): void {
+    if (this.#reception === undefined)
+      this.#timer.awaitLine(this.#reader.unreadBytes > 0, this.#state.transaction !== undefined);
   }
 
   #readLine(): boolean {

@@ -8,6 +8,8 @@ export type Tries = {
   begin(id: string, now: number): number;
   /** It came to its end, or is to be tried anew. */
   done(id: string): void;
+  /** All are to be tried anew. */
+  forget(): void;
 };
 
 export function sqlTries({ sqlite }: Database): Tries {
@@ -17,9 +19,11 @@ export function sqlTries({ sqlite }: Database): Tries {
   );
   const of = sqlite.prepare("SELECT tries, at FROM tries WHERE id = ?");
   const done = sqlite.prepare("DELETE FROM tries WHERE id = ?");
+  const forget = sqlite.prepare("DELETE FROM tries");
   return {
     of: (id) => of.get(id) as { tries: number; at: number } | undefined,
     begin: (id, now) => (begin.get(id, now) as { tries: number }).tries,
     done: (id) => void done.run(id),
+    forget: () => void forget.run(),
   };
 }
