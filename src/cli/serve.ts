@@ -29,7 +29,7 @@ function serve(options: CommonOptions) {
     const ending = new AbortController();
     let reloading = Promise.resolve();
     process.on("SIGHUP", () => {
-      reloading = reloading.then(() => reload());
+      reloading = reloading.then(() => (mayReload ? reload() : undefined));
     });
     const app = await startApp(settings, { log, metrics: createMetrics(version), clock: systemClock });
     endAtOnce(app.failed, log);

@@ -112,6 +112,11 @@ export function createRunner(
     if (leased === null) return false;
     const manner = settings.suspects.begin(leased);
     if (manner === "alone") await forAWhile(Promise.allSettled(inFlight));
+    if (stopped.signal.aborted) {
+      if (manner !== "untouched") settings.suspects.done(leased);
+      await parts.spool.release(leased);
+      return false;
+    }
     const task = workOn(leased, manner === "untouched").finally(() => {
       inFlight.delete(task);
       waker.abort();

@@ -137,7 +137,9 @@ function untouched(leased: Leased, parts: WorkParts): Attempted {
 function waitingAll(leased: Leased, reply: string): Attempted {
   const later = { treatment: "later", result: "deferred", reply, isRemote: false } as const;
   const attempts = leased.due.map((recipient): Attempt => ({ recipient, ...later }));
-  return { attempts, facts: undefined, upstream: "untried", holdMs: new Map() };
+  // whoever is held has at least the time of their hold, which is not known here
+  const holdMs = new Map(leased.due.filter(({ state }) => state === "held").map(({ index }) => [index, Infinity]));
+  return { attempts, facts: undefined, upstream: "untried", holdMs };
 }
 
 async function attemptInbound(leased: Leased, parts: WorkParts): Promise<Attempted> {

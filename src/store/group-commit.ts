@@ -42,34 +42,39 @@ export function groupCommit({ sqlite, failed, sleep }: GroupCommitParts): GroupC
   };
 
   /** SQLite's own waiting would stop the whole process, its sessions and its health too. */
-  const begin = async (): Promise<void> => {
+  const begun = async (group: readonly Pending[]): Promise<readonly Pending[] | undefined> => {
     for (let waitedMs = 0; ; waitedMs += LOCK_TRY_MS + LOCK_SLEEP_MS) {
       failed.throwIfAborted();
       try {
         withoutWaiting(sqlite, () => sqlite.exec("BEGIN IMMEDIATE"), LOCK_TRY_MS);
-        return;
       } catch (cause) {
         if (!isBusy(cause) || waitedMs >= LOCK_WAIT_MS) throw cause;
+        await sleep(LOCK_SLEEP_MS);
+        continue;
       }
-      await sleep(LOCK_SLEEP_MS);
+      // in the same turn: nobody else's statement may get into the transaction
+      return settled(group);
     }
   };
 
-  const settleGroup = async (group: readonly Pending[]): Promise<void> => {
-    try {
-      await begin();
-    } catch (cause) {
-      // waiting once more for each step would stop everything
-      for (const one of group) one.reject(storageError(cause));
-      return;
-    }
+  /** Gives those that are to be tried one by one: a bad step must not take its neighbours with it. */
+  const settled = (group: readonly Pending[]): readonly Pending[] | undefined => {
     try {
       const results = transaction(group);
       group.forEach((one, index) => one.resolve(results[index]));
     } catch (cause) {
-      // one bad step must not take its neighbours with it
-      if (group.length > 1) for (const one of group) await settleGroup([one]);
-      else group[0]?.reject(storageError(cause));
+      if (group.length > 1) return group;
+      group[0]?.reject(storageError(cause));
+    }
+    return undefined;
+  };
+
+  const settleGroup = async (group: readonly Pending[]): Promise<void> => {
+    try {
+      for (const one of (await begun(group)) ?? []) await settleGroup([one]);
+    } catch (cause) {
+      // waiting once more for each step would stop everything
+      for (const one of group) one.reject(storageError(cause));
     }
   };
 

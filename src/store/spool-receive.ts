@@ -82,6 +82,8 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
         }
         const sealed = file === undefined ? Buffer.concat(inMemory) : undefined;
         await commits.run(() => {
+          // given up while it waited for the group
+          if (fault !== undefined) throw fault;
           rows.insert({ id, envelope, acceptedAt: now(), size, sealed });
           onStep("rows inserted");
         });

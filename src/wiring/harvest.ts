@@ -1,4 +1,5 @@
 // The wiring of learning from incoming mail: what may be believed, where keys are kept, who is told.
+import { asError } from "../as-error.ts";
 import { Resolver } from "node:dns/promises";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
@@ -48,7 +49,11 @@ export function buildHarvest(settings: Settings, store: Store, keys: KeyParts, w
   // with plusAddress "strip" the key of ann@ serves ann+jira@ too
   const isExact = encryption.plusAddress === "exact";
   const withPlain = (mailbox: Mailbox) => [mailbox, (isExact ? undefined : withoutTag(mailbox)) ?? []].flat();
-  const observe = harvestLog(log, metrics, ({ key }) => void spool.wakeHeld(clock.now(), isExact ? [key] : undefined));
+  // held mail is looked at again within ten minutes anyway
+  const wakeFailed = (cause: unknown) => log.event("service.fault", { fault: asError(cause) });
+  const observe = harvestLog(log, metrics, ({ key }) => {
+    spool.wakeHeld(clock.now(), isExact ? [key] : undefined).catch(wakeFailed);
+  });
   const parts: HarvestParts = {
     ...{ personalKeys, harvested, hostname, observe, tries: store.tries },
     policy: harvestPolicy(settings, keys),
