@@ -153,6 +153,7 @@ describe("REL-20: a spool that was damaged", () => {
     await stage.relay.start();
     expect(await stage.send()).toMatch(/^250 /);
     await stage.upstream.waitFor(2);
+    await stage.relay.event(({ event }) => event === "service.fault");
     expect(stage.faults()).toEqual([expect.stringContaining(`message ${id} has rows that make no sense`)]);
     expect(stage.upstream.transactions.map(({ rcptTo }) => rcptTo[0]).sort()).toEqual([ALICE, QUINN]);
     expect(await stage.relay.stop()).toBe(0);
