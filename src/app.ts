@@ -52,16 +52,12 @@ export async function startApp(settings: Settings, parts: Parts): Promise<App> {
 
 async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
   const { clock, log, metrics } = parts;
-  const wiring = {
-    ...parts,
-    steady: steadyClock(clock),
-    startedAt: clock.now(),
-    health: createSourceHealth(log, metrics),
-  };
   let settings = first;
   const lock = keep(takeServeLock(settings.dataDir));
   const store = keep(await openStore(settings, clock));
   await store.recover();
+  const steady = steadyClock(clock, await store.note.read("steady"));
+  const wiring = { ...parts, steady, health: createSourceHealth(log, metrics) };
   let delivery = startDelivery(settings, store, wiring);
   keep({ close: () => stopDelivery(delivery, 0) });
   const told = (cause: unknown) => log.event("service.fault", { fault: asError(cause) });
@@ -84,7 +80,7 @@ async function start(first: Settings, parts: Parts, keep: Keep): Promise<App> {
     await openMetrics(settings.metrics.listen, metrics.registry, () => collect(store, metrics, clock)),
   );
   const stopped = new AbortController();
-  const housekeeping = keepHouse(store, () => delivery, parts, stopped.signal);
+  const housekeeping = keepHouse(store, () => delivery, wiring, stopped.signal);
 
   return {
     get ports() {

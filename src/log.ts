@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { pino, stdTimeFunctions, type DestinationStream } from "pino";
 import { parseMailbox, type Mailbox } from "./mail/address.ts";
 import { systemClock } from "./clock.ts";
-import { logOutput } from "./log-output.ts";
+import { logOutput, toStdout } from "./log-output.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type AddressForm = "full" | "domain" | "hashed";
@@ -77,7 +77,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
     },
-    destination ?? logOutput(process.stdout, lossLine),
+    destination ?? logOutput(toStdout(), lossLine),
   );
   return {
     event(name, facts = {}) {

@@ -24,9 +24,7 @@ type Tries = {
   done(id: string): void;
 };
 
-/** `startedAt` is when this process began, in epoch ms. */
-export function countSuspects(tries: Tries, startedAt: number, now: () => number): Suspects {
-  const isCounted = ({ acceptedAt }: Leased) => acceptedAt < startedAt;
+export function countSuspects(tries: Tries, now: () => number): Suspects {
   const begin = (id: string) => {
     const before = tries.of(id);
     if (before !== undefined && isResting(before.tries, now() - before.at)) return "untouched";
@@ -37,14 +35,14 @@ export function countSuspects(tries: Tries, startedAt: number, now: () => number
   return {
     begin(leased) {
       try {
-        return isCounted(leased) ? begin(leased.id) : "usual";
+        return leased.wasHereAtStart ? begin(leased.id) : "usual";
       } catch {
         return "usual";
       }
     },
     done(leased) {
       try {
-        if (isCounted(leased)) tries.done(leased.id);
+        if (leased.wasHereAtStart) tries.done(leased.id);
       } catch {
         return;
       }

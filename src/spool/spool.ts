@@ -66,6 +66,8 @@ export type Leased = Lease & {
   readonly allRecipients: readonly Mailbox[];
   readonly due: readonly LeasedRecipient[];
   readonly acceptedAt: number;
+  /** Whether it was in the spool before this process began to serve. */
+  readonly wasHereAtStart: boolean;
   readonly leaseUntil: number;
   readonly content: Sized;
 };

@@ -1,9 +1,11 @@
 // KeyCache in SQL: one row for each address and source, shared by all processes on the database.
+import { sql as raw } from "kysely";
 import type { CacheShelf, KeptAnswer, KeyCache } from "../keys/key-cache.ts";
 import type { KeyKind, Place, RecipientKey } from "../keys/recipient-key.ts";
 import { parseCertificate } from "../smime/certificate.ts";
-import { withoutWaiting, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import { keyBytes, readKey } from "./key-bytes.ts";
+import { inBatches } from "./prune.ts";
 
 /** So many rows are kept; past that the ones that end first go. */
 const MAX_ROWS = 200_000;
@@ -26,9 +28,6 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
      WHERE ?5 = coalesce((SELECT epoch FROM cache_epochs WHERE source = ?1), 0)
      ON CONFLICT DO UPDATE SET epoch = ?5, asked_at = ?6, until = ?7, keys = ?8`,
   );
-  const deleteFirst = sqlite.prepare(
-    "DELETE FROM cached_keys WHERE rowid IN (SELECT rowid FROM cached_keys ORDER BY until LIMIT ?)",
-  );
   // on the way of every mail to somebody whom this process does not remember
   const readOne = sqlite.prepare(
     `SELECT now.epoch, row.asked_at, row.until, row.keys
@@ -36,6 +35,11 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
      LEFT JOIN cached_keys AS row ON row.source = ?1 AND row.kind = ?2 AND row.settings = ?3 AND row.address_key = ?4
        AND row.epoch = now.epoch`,
   );
+  const deleteFirst = async (rows: number, until: number) => {
+    const first = raw`SELECT rowid FROM cached_keys WHERE until <= ${until} ORDER BY until LIMIT ${rows}`;
+    const { numAffectedRows } = await raw`DELETE FROM cached_keys WHERE rowid IN (${first})`.execute(sql);
+    return Number(numAffectedRows);
+  };
   return {
     async read<K extends RecipientKey>({ source, kind, settings }: CacheShelf, addressKey: string, now: number) {
       const { epoch, asked_at, until, keys } = readOne.get(source, kind, settings, addressKey) as ReadRow;
@@ -48,7 +52,7 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
     async write({ source, kind, settings }, addressKey, answer, { askedAt, until, epoch }) {
       const keys = answer.kind === "absent" ? null : bytesOf(answer.value);
       const row = [source, kind, settings, addressKey, epoch, askedAt, until, keys] as const;
-      withoutWaiting(sqlite, () => writeOne.run(...row));
+      writeOne.run(...row);
     },
     async expire(sources) {
       for (const source of sources) {
@@ -71,10 +75,10 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
       await query.execute();
     },
     async prune(now) {
-      await sql.deleteFrom("cached_keys").where("until", "<=", now).execute();
+      await inBatches((rows) => deleteFirst(rows, now));
       const count = sql.selectFrom("cached_keys").select((row) => row.fn.countAll<number>().as("rows"));
       const excess = ((await count.executeTakeFirst())?.rows ?? 0) - maxRows;
-      if (excess > 0) deleteFirst.run(excess);
+      if (excess > 0) await inBatches((rows) => deleteFirst(rows, Number.MAX_SAFE_INTEGER), excess);
     },
   };
 }

@@ -1,20 +1,38 @@
 // Database: node:sqlite opened for durability, and Kysely over the same connection.
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import { Kysely, SqliteAdapter, SqliteDialect, type SqliteDatabase } from "kysely";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  Kysely,
+  SqliteAdapter,
+  SqliteDialect,
+  SqliteDriver,
+  type DatabaseConnection,
+  type SqliteDatabase,
+  type SqliteDialectConfig,
+} from "kysely";
+import { LOCK_TRY_MS, whenUnlocked } from "./lock-wait.ts";
+import { isBusy, isFull } from "./storage-error.ts";
 import { syncWatch, type SyncWatch } from "./sync-fault.ts";
 import type { Tables } from "./tables.ts";
 
 /**
  * `sqlite` is for the spool's hot statements, which run in transactions that never wait; `sql` for everything else, one
- * statement at a time. Both are one connection, so a transaction over several awaits must not be opened at run time.
+ * statement at a time, that waits while another process writes. Both are one connection, so a transaction over several awaits must
+ * not be opened at run time.
  */
-export type Database = { readonly sqlite: DatabaseSync; readonly sql: Kysely<Tables> };
+export type Database = {
+  readonly sqlite: DatabaseSync;
+  readonly sql: Kysely<Tables>;
+  /** Brings a log that has grown long into the database; call it after a commit. A disk that fails then is a failed fsync. */
+  checkpoint(): void;
+};
 
-/** So long a statement waits while another process holds the write lock; until then this process does nothing else. */
-const WAIT_MS = 5_000;
-const SHORT_WAIT_MS = 50;
+/** While it is opened another process may do the same; nothing else waits yet. */
+const OPEN_WAIT_MS = 5_000;
+/** So many pages of the write-ahead log are worth a checkpoint; SQLite's own number. */
+const LONG_LOG_PAGES = 1000;
 
 /**
  * Opens DATADIR/sealpost.db; the folder is made with mode 0700. `lost` is what the last moments before a power cut may cost:
@@ -36,26 +54,38 @@ export function openDatabase(
     sqlite.exec(
       `PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384`,
     );
+    // SQLite's own checkpoint says nothing of a disk that fails
+    sqlite.exec(`PRAGMA wal_autocheckpoint = 0; PRAGMA busy_timeout = ${LOCK_TRY_MS}`);
     return {
       sqlite,
-      sql: new Kysely<Tables>({ dialect: new TransactionalDialect({ database: adapted(sqlite, watch) }) }),
+      sql: new Kysely<Tables>({ dialect: new PatientDialect({ database: adapted(sqlite) }) }),
+      checkpoint: checkpointer(sqlite, watch),
     };
   } catch (cause) {
     throw new Error(`the database in ${dataDir} cannot be opened; see dataDir`, { cause });
   }
 }
 
-/** Whatever ends a transaction goes through here or through Kysely: no failed fsync is overlooked. */
+/** No statement's failed fsync is overlooked. */
 class WatchedDatabase extends DatabaseSync {
   readonly #watch: SyncWatch;
 
   constructor(path: string, watch: SyncWatch) {
-    super(path, { timeout: WAIT_MS });
+    super(path, { timeout: OPEN_WAIT_MS });
     this.#watch = watch;
   }
 
   override exec(text: string): void {
     noting(this.#watch, () => super.exec(text));
+  }
+
+  override prepare(text: string): StatementSync {
+    const statement = super.prepare(text);
+    for (const name of ["get", "all", "run"] as const) {
+      const method = statement[name] as (...values: unknown[]) => never;
+      statement[name] = (...values: unknown[]) => noting(this.#watch, () => method.apply(statement, values));
+    }
+    return statement;
   }
 }
 
@@ -68,14 +98,17 @@ function noting<T>(watch: SyncWatch, act: () => T): T {
   }
 }
 
-/** Runs what may as well fail: it throws after `waitMs` when another process holds the write lock, and holds up no mail for it. */
-export function withoutWaiting<T>(sqlite: DatabaseSync, run: () => T, waitMs = SHORT_WAIT_MS): T {
-  sqlite.exec(`PRAGMA busy_timeout = ${waitMs}`);
-  try {
-    return run();
-  } finally {
-    sqlite.exec(`PRAGMA busy_timeout = ${WAIT_MS}`);
-  }
+function checkpointer(sqlite: DatabaseSync, watch: SyncWatch): () => void {
+  const size = sqlite.prepare("PRAGMA wal_checkpoint(NOOP)");
+  return () => {
+    try {
+      const { log, checkpointed } = size.get() as { log: number; checkpointed: number };
+      if (log >= LONG_LOG_PAGES && log > checkpointed) sqlite.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch (cause) {
+      // a full disk or another process only leaves the log as it is, until the next commit
+      if (!isFull(cause) && !isBusy(cause)) watch.fail(cause);
+    }
+  };
 }
 
 export async function closeDatabase({ sql, sqlite }: Database): Promise<void> {
@@ -96,8 +129,15 @@ export function makePrivate(path: string): void {
   }
 }
 
-/** A crash in the middle of a migration leaves the schema as it was; SQLite can, though Kysely's own adapter says not. */
-class TransactionalDialect extends SqliteDialect {
+/** Statements wait for other processes; and a crash in the middle of a migration leaves the schema as it was, whatever Kysely says. */
+class PatientDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(config: SqliteDialectConfig) {
+    super(config);
+    this.#config = config;
+  }
+
   override createAdapter(): SqliteAdapter {
     return new (class extends SqliteAdapter {
       override get supportsTransactionalDdl() {
@@ -105,10 +145,22 @@ class TransactionalDialect extends SqliteDialect {
       }
     })();
   }
+
+  override createDriver(): SqliteDriver {
+    return new (class extends SqliteDriver {
+      override async acquireConnection(): Promise<DatabaseConnection> {
+        const connection = await super.acquireConnection();
+        return {
+          executeQuery: (query, options) => whenUnlocked(() => connection.executeQuery(query, options), sleep),
+          streamQuery: (query, size) => connection.streamQuery(query, size),
+        };
+      }
+    })(this.#config);
+  }
 }
 
 /** What Kysely wants to see of better-sqlite3. */
-function adapted(sqlite: DatabaseSync, watch: SyncWatch): SqliteDatabase {
+function adapted(sqlite: DatabaseSync): SqliteDatabase {
   return {
     close: () => sqlite.close(),
     prepare: (text) => {
@@ -116,9 +168,9 @@ function adapted(sqlite: DatabaseSync, watch: SyncWatch): SqliteDatabase {
       const statement = sqlite.prepare(text === "begin" ? "begin immediate" : text);
       return {
         reader: statement.columns().length > 0,
-        all: (values) => noting(watch, () => statement.all(...(values as SQLInputValue[]))),
+        all: (values) => statement.all(...(values as SQLInputValue[])),
         run: (values) => {
-          const { changes, lastInsertRowid } = noting(watch, () => statement.run(...(values as SQLInputValue[])));
+          const { changes, lastInsertRowid } = statement.run(...(values as SQLInputValue[]));
           return { changes: Number(changes), lastInsertRowid: Number(lastInsertRowid) };
         },
         iterate: (values) => statement.iterate(...(values as SQLInputValue[])),

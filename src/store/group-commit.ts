@@ -1,7 +1,7 @@
 // Group commit: everything that arrives while one transaction runs goes into the next one, with one fsync for all.
-import type { DatabaseSync } from "node:sqlite";
-import { withoutWaiting } from "./database.ts";
-import { isBusy, storageError } from "./storage-error.ts";
+import type { Database } from "./database.ts";
+import { whenUnlocked } from "./lock-wait.ts";
+import { storageError } from "./storage-error.ts";
 
 /** Runs in a transaction; must not wait for anything. */
 type Step = () => unknown;
@@ -14,19 +14,15 @@ export type GroupCommit = {
   idle(): Promise<void>;
 };
 
-/** So long a transaction waits while another process holds the write lock. */
-const LOCK_WAIT_MS = 5_000;
-const LOCK_TRY_MS = 5;
-const LOCK_SLEEP_MS = 20;
-
 export type GroupCommitParts = {
-  readonly sqlite: DatabaseSync;
+  readonly database: Pick<Database, "sqlite" | "checkpoint">;
   /** Fires when an fsync has failed: from then on every step is refused. */
   readonly failed: AbortSignal;
   readonly sleep: (delayMs: number) => Promise<void>;
 };
 
-export function groupCommit({ sqlite, failed, sleep }: GroupCommitParts): GroupCommit {
+export function groupCommit({ database, failed, sleep }: GroupCommitParts): GroupCommit {
+  const { sqlite } = database;
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
 
@@ -38,22 +34,6 @@ export function groupCommit({ sqlite, failed, sleep }: GroupCommitParts): GroupC
     } catch (cause) {
       if (sqlite.isTransaction) sqlite.exec("ROLLBACK");
       throw cause;
-    }
-  };
-
-  /** SQLite's own waiting would stop the whole process, its sessions and its health too. */
-  const begun = async (group: readonly Pending[]): Promise<readonly Pending[] | undefined> => {
-    for (let waitedMs = 0; ; waitedMs += LOCK_TRY_MS + LOCK_SLEEP_MS) {
-      failed.throwIfAborted();
-      try {
-        withoutWaiting(sqlite, () => sqlite.exec("BEGIN IMMEDIATE"), LOCK_TRY_MS);
-      } catch (cause) {
-        if (!isBusy(cause) || waitedMs >= LOCK_WAIT_MS) throw cause;
-        await sleep(LOCK_SLEEP_MS);
-        continue;
-      }
-      // in the same turn: nobody else's statement may get into the transaction
-      return settled(group);
     }
   };
 
@@ -71,7 +51,14 @@ export function groupCommit({ sqlite, failed, sleep }: GroupCommitParts): GroupC
 
   const settleGroup = async (group: readonly Pending[]): Promise<void> => {
     try {
-      for (const one of (await begun(group)) ?? []) await settleGroup([one]);
+      const apart = await whenUnlocked(() => {
+        failed.throwIfAborted();
+        sqlite.exec("BEGIN IMMEDIATE");
+        // in the same turn: nobody else's statement may get into the transaction
+        return settled(group);
+      }, sleep);
+      database.checkpoint();
+      for (const one of apart ?? []) await settleGroup([one]);
     } catch (cause) {
       // waiting once more for each step would stop everything
       for (const one of group) one.reject(storageError(cause));

@@ -1,7 +1,7 @@
 // SeenUsers in SQL: one row for each address that Jira has written to.
 import { LRUCache } from "lru-cache";
 import type { SeenUsers } from "../users/seen.ts";
-import { withoutWaiting, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
 
 /** So many addresses are known without asking the database. */
 const REMEMBERED = 50_000;
@@ -13,7 +13,7 @@ export function sqlSeenUsers({ sqlite }: Database): SeenUsers {
   /** Undefined when another process is writing: the mail does not wait for that, and the next one to this address tries again. */
   const inserted = (key: string, now: number): boolean | undefined => {
     try {
-      return withoutWaiting(sqlite, () => insert.run(key, now)).changes > 0;
+      return insert.run(key, now).changes > 0;
     } catch {
       return undefined;
     }

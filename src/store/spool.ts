@@ -45,6 +45,7 @@ export type SqliteSpoolParts = {
   /** Fires when an fsync has failed: nothing is accepted or settled any more. */
   readonly failed: AbortSignal;
   readonly sleep: (delayMs: number) => Promise<void>;
+  readonly wasHereAtStart: (seq: number) => boolean;
   readonly onStep?: (step: Step) => void;
 };
 
@@ -52,7 +53,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const { bodies, secretKey, now, monotonic, onStep = () => undefined } = parts;
   const { sqlite } = parts.database;
   const rows = spoolRows(sqlite);
-  const commits = groupCommit({ sqlite, failed: parts.failed, sleep: parts.sleep });
+  const commits = groupCommit(parts);
   const leases = new Leases();
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Set<Receiving>();
@@ -144,7 +145,8 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       });
       onStep("settled");
       if (held !== undefined) leases.end(held);
-      if (isFinal && stored.in_file === 1) await bodies.remove(lease.id);
+      // what cannot be removed now is an orphan, that the next start removes
+      if (isFinal && stored.in_file === 1) await bodies.remove(lease.id).catch(() => undefined);
       onStep("body removed");
       return { stored: storedNotices, leaseLost: held === undefined };
     },
@@ -206,6 +208,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
         heldSince: one.held_since ?? undefined,
       })),
       acceptedAt: stored.accepted_at,
+      wasHereAtStart: parts.wasHereAtStart(stored.seq),
       leaseUntil,
       content: contentOf(stored),
     };

@@ -8,6 +8,13 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 
+const LOCKED = "another process keeps the database in dataDir locked";
+
+/** What SQLite would throw, for where it only returns it. */
+export function lockedError(): Error {
+  return Object.assign(new Error(LOCKED), { errcode: SQLITE_BUSY });
+}
+
 /** A full disk becomes SpoolFull, what an operator can mend a sentence for him; everything else stays what it is. */
 export function storageError(cause: unknown): Error {
   if (isFull(cause)) return new SpoolFull("the disk of dataDir is full", { cause });
@@ -15,7 +22,7 @@ export function storageError(cause: unknown): Error {
   if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB)
     return new Error("the database in dataDir is damaged; stop serve and see docs/SPOOL.md, By hand", { cause });
   if (code === SQLITE_IOERR) return new Error("the disk of dataDir cannot be read or written", { cause });
-  if (code === SQLITE_BUSY) return new Error("another process keeps the database in dataDir locked", { cause });
+  if (code === SQLITE_BUSY) return new Error(LOCKED, { cause });
   if (["EMFILE", "ENFILE"].includes(String((cause as { code?: unknown }).code)))
     return new Error("no file can be opened: raise the limit of open files (LimitNOFILE, ulimit -n)", { cause });
   return asError(cause);

@@ -14,6 +14,8 @@ export type SyncWatch = {
   readonly failed: AbortSignal;
   /** Any error of SQLite: fires when it is a failed fsync. */
   note(cause: unknown): void;
+  /** The disk did not keep what was to be on it. */
+  fail(cause: unknown): void;
   /** An fsync of our own: fires when it rejects, and rejects with what it rejected with. */
   around(sync: Promise<void>): Promise<void>;
 };
@@ -26,6 +28,7 @@ export function syncWatch(dataDir: string): SyncWatch {
   };
   return {
     failed: watch.signal,
+    fail,
     note(cause) {
       if (SYNC_CODES.includes((cause as { errcode?: unknown }).errcode)) fail(cause);
     },

@@ -34,8 +34,6 @@ export type DeliveryWiring = {
   readonly clock: Clock;
   readonly health: SourceHealth;
   readonly steady: Steady;
-  /** When this process began, in epoch ms. */
-  readonly startedAt: number;
 };
 
 /** For revocation lists to be loaded at the start; the mail does not wait so long. */
@@ -66,7 +64,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     random: Math.random,
   };
-  const suspects = countSuspects(store.tries, wiring.startedAt, () => clock.now());
+  const suspects = countSuspects(store.tries, () => clock.now());
   const runners = {
     outbound: createRunner(
       { ...common, sender },

@@ -2,6 +2,7 @@
 import type { Delivery } from "./delivery.ts";
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
+import type { Steady } from "../delivery/steady.ts";
 import type { HarvestObserver } from "../inbound/harvest-observer.ts";
 import type { Log } from "../log.ts";
 import { mailbox } from "../mail/address.ts";
@@ -15,6 +16,7 @@ const HOUSEKEEPING_MS = 1_000;
 /** In rounds of housekeeping. */
 const STORE_CHECK_EVERY = 2;
 const LISTS_EVERY = 60;
+const NOTE_EVERY = 60;
 const PROMOTE_EVERY = 120;
 const PRUNE_EVERY = 600;
 const EXPIRING_DAYS = [7, 30];
@@ -23,7 +25,7 @@ const EXPIRING_DAYS = [7, 30];
 export async function keepHouse(
   store: Store,
   current: () => Delivery,
-  { log, clock }: { readonly log: Log; readonly clock: Clock },
+  { log, clock, steady }: { readonly log: Log; readonly clock: Clock; readonly steady: Steady },
   signal: AbortSignal,
 ): Promise<void> {
   let lastChange = await store.changes.latest();
@@ -54,6 +56,7 @@ export async function keepHouse(
       if (changes.length > 0) runners.outbound.wake();
       if (tick % PROMOTE_EVERY === 0) void harvest.promoteKnown(signal);
       if (tick % LISTS_EVERY === 0) void trust.lists?.refresh(signal);
+      if (tick % NOTE_EVERY === 1) await store.note.write("steady", steady.note());
       if (tick % PRUNE_EVERY === 0) await store.prune();
       told = "";
     } catch (thrown) {

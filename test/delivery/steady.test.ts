@@ -23,6 +23,37 @@ describe("since when the clock has gone on evenly", () => {
   });
 });
 
+describe("since when, after another start", () => {
+  const left = (ageMs: number) => {
+    const clock = manualClock();
+    const before = steadyClock(clock);
+    clock.advance(50 * 60_000);
+    const note = before.note();
+    clock.advance(ageMs);
+    return { clock, note };
+  };
+
+  test("is as before when the process was away for a moment, so that one that dies again and again gives up in the end", () => {
+    const { clock, note } = left(30_000);
+    const since = clock.now() - 50 * 60_000 - 30_000;
+    const second = steadyClock(clock, note);
+    expect(second.since()).toBe(since);
+    clock.advance(50 * 60_000);
+    expect(steadyClock(clock, second.note()).since()).toBe(since);
+  });
+
+  test.each([
+    ["it was away for long", (note: string) => note, 5 * 60_000 + 1],
+    ["the clock was set back meanwhile", (note: string) => note, -1],
+    ["nothing is known", () => undefined, 0],
+    ["what is known makes no sense", () => "soon later", 0],
+    ["a note is cut off", (note: string) => note.slice(0, note.indexOf(" ")), 0],
+  ])("is the start when %s", (_, noted, ageMs) => {
+    const { clock, note } = left(ageMs);
+    expect(steadyClock(clock, noted(note)).since()).toBe(clock.now());
+  });
+});
+
 test.each([
   ["long running", -Infinity, 120 * HOUR],
   ["a start an hour before its end", 119.5 * HOUR, 120.5 * HOUR],

@@ -91,7 +91,11 @@ test("a message whose write failed cannot be committed without its head", async 
 
 describe("group commit", () => {
   const commitsOf = (sqlite: DatabaseSync, sleep: (delayMs: number) => Promise<void> = () => Promise.resolve()) =>
-    groupCommit({ sqlite, failed: new AbortController().signal, sleep });
+    groupCommit({
+      database: { sqlite, checkpoint: () => undefined },
+      failed: new AbortController().signal,
+      sleep,
+    });
   const memory = () => {
     const sqlite = new DatabaseSync(":memory:");
     sqlite.exec("CREATE TABLE t (n INTEGER PRIMARY KEY)");
