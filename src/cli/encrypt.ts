@@ -43,6 +43,7 @@ function lease(message: Buffer, recipients: readonly Mailbox[], reversePath: Mai
       heldSince: undefined,
     })),
     acceptedAt: 0,
+    wasHereAtStart: false,
     leaseUntil: Infinity,
     content: sizedBytes(message),
   };

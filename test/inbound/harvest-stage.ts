@@ -13,7 +13,7 @@ import { dataFolder } from "../store/data-folder.ts";
 
 export function leased(message: Buffer): Leased {
   const envelope = { reversePath: mailbox("alice@example.com") } as Leased["envelope"];
-  const times = { acceptedAt: NOW, leaseUntil: NOW };
+  const times = { acceptedAt: NOW, wasHereAtStart: false, leaseUntil: NOW };
   return { ...{ id: "1", token: "t", allRecipients: [], due: [] }, ...times, envelope, content: sizedBytes(message) };
 }
 

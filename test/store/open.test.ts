@@ -184,6 +184,21 @@ test("what was leased by a process that ended is due at once", async () => {
   expect((await read(await mustLease(spool, folder.clock.now()))).length).toBe(SMALL_BYTES);
 });
 
+test("whether a message was here before the start is told whatever the clock says", async () => {
+  const first = await folder.serve();
+  const old = await accept(first.spool, contentOf("old", SMALL_BYTES));
+  await first.close();
+  folder.clock.set(-DAY);
+  const { spool } = await folder.serve();
+  const fresh = await accept(spool, contentOf("fresh", SMALL_BYTES));
+  folder.clock.set(2 * DAY);
+  const leased = [await mustLease(spool, folder.clock.now()), await mustLease(spool, folder.clock.now())];
+  expect(Object.fromEntries(leased.map(({ id, wasHereAtStart }) => [id, wasHereAtStart]))).toEqual({
+    [old]: true,
+    [fresh]: false,
+  });
+});
+
 test("finished messages can be seen for 7 days and waiting ones for ever; notes of reports go after a while", async () => {
   const store = await folder.serve();
   const waiting = await accept(store.spool, contentOf("waiting", 10));
