@@ -82,8 +82,8 @@ class WatchedDatabase extends DatabaseSync {
   override prepare(text: string): StatementSync {
     const statement = super.prepare(text);
     for (const name of ["get", "all", "run"] as const) {
-      const method = statement[name] as (...values: unknown[]) => never;
-      statement[name] = (...values: unknown[]) => noting(this.#watch, () => method.apply(statement, values));
+      const method = statement[name].bind(statement) as (...values: unknown[]) => never;
+      statement[name] = (...values: unknown[]) => noting(this.#watch, () => method(...values));
     }
     return statement;
   }

@@ -8,7 +8,7 @@ import type { SeenUsers } from "../users/seen.ts";
 import { Bodies } from "./bodies.ts";
 import { sqlKeyCache } from "./cached-keys.ts";
 import { sqlChanges, type Changes } from "./changes.ts";
-import { closeDatabase, openDatabase, type Database } from "./database.ts";
+import { closeDatabase, openDatabase } from "./database.ts";
 import { sqlHarvestedKeys, type SqlHarvestedKeys } from "./harvested-keys.ts";
 import { metaIn, setMeta } from "./meta.ts";
 import { migrate } from "./migrations.ts";
@@ -97,7 +97,10 @@ export async function openStore(settings: StoreSettings, clock: Clock, onStep?: 
     changes: sqlChanges(database, now),
     async recover() {
       try {
-        const found = await recover({ database, bodies, settings, clock, failed: watch.failed }, (loaded) => (key = loaded));
+        const found = await recover(
+          { database, bodies, settings, clock, failed: watch.failed },
+          (loaded) => (key = loaded),
+        );
         newestAtStart = found.newestSeq;
         return found.orphans;
       } catch (cause) {

@@ -35,9 +35,10 @@ export async function pruneMail({ sql }: Database, now: number): Promise<void> {
 
 /** Deletes up to `total` rows by a deletion of limited size, that gives how many it found. */
 export async function inBatches(deleteSome: (rows: number) => Promise<number>, total = Infinity): Promise<void> {
-  for (let left = total; left > 0; await nextTurn()) {
+  for (let left = total; left > 0;) {
     const deleted = await deleteSome(Math.min(left, ROWS_AT_ONCE));
     if (deleted === 0) return;
     left -= deleted;
+    await nextTurn();
   }
 }
