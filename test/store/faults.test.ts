@@ -1,9 +1,9 @@
 // Damage, full disks and busy neighbours: what they stop, and what they must not stop.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, renameSync, rmdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DamagedMessage } from "../../src/spool/seal.ts";
@@ -87,6 +87,37 @@ test("a message whose write failed cannot be committed without its head", async 
   expect(await spool.list(10)).toEqual([]);
   await accept(spool, contentOf("small", SMALL_BYTES));
   expect(await spool.list(10)).toHaveLength(1);
+});
+
+test("a message that is given up while it waits for the group leaves no row", async () => {
+  const settings = { dataDir: folder.dataDir, secretKeyFile: folder.keyFile };
+  const store: Store = await openStore(settings, folder.clock, (step) => {
+    if (step === "body synced") void receiving.abort();
+  });
+  await store.recover();
+  const receiving = store.spool.receive();
+  await receiving.write(contentOf("m", LARGE_BYTES));
+  await expect(receiving.commit(envelopeTo("a@x.example"))).rejects.toThrow("was given up");
+  expect(await store.spool.list(10)).toEqual([]);
+  expect(folder.bodyFiles()).toEqual([]);
+  await store.close();
+});
+
+test("a body that cannot be removed ends the work all the same, and goes at the next start", async () => {
+  const store = await folder.serve();
+  await accept(store.spool, contentOf("m", LARGE_BYTES));
+  const leased = await mustLease(store.spool, folder.clock.now());
+  const [body] = folder.bodyFiles();
+  const way = dirname(body!);
+  renameSync(way, `${way}.away`);
+  writeFileSync(way, "in the way");
+  await store.spool.settle(leased, [outcome(leased.due[0]!)], []);
+  rmSync(way);
+  renameSync(`${way}.away`, way);
+  await store.close();
+  const second = await folder.open();
+  expect(await second.recover()).toBe(1);
+  expect(folder.bodyFiles()).toEqual([]);
 });
 
 describe("group commit", () => {
