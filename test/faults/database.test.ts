@@ -68,6 +68,15 @@ describe("a database that another process keeps locked", () => {
       expect(await other.command("NOOP")).toMatch(/^250 /);
       expect((await fetch(`http://127.0.0.1:${relay.webPort}/livez`)).status).toBe(200);
     }
+    // it waits for the lock as the mail does, and nothing waits for it
+    const ready = fetch(`http://127.0.0.1:${relay.webPort}/readyz`);
+    for (let look = 0; look < 5; look++) {
+      const since = performance.now();
+      expect(await other.command("NOOP")).toMatch(/^250 /);
+      expect(performance.now() - since).toBeLessThan(2_500);
+    }
+    const { store } = (await (await ready).json()) as { store: { ok: boolean; detail: string } };
+    expect(store).toEqual({ ok: false, detail: expect.stringContaining("locked") as string });
     expect(await refused).toBe("451 4.3.0 the message cannot be stored now");
     const told = await relay.event(({ event }) => event === "message.refused");
     expect(told).toMatchObject({

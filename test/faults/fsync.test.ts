@@ -1,5 +1,7 @@
 // A disk that does not keep what it was given: fsync before every 250, and an end of the process when fsync fails.
 import { once } from "node:events";
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { JiraSession } from "../e2e/jira.ts";
 import { faultStage, LARGE_BYTES, type FaultStage } from "./fault-stage.ts";
@@ -76,6 +78,30 @@ describe("an fsync that fails", () => {
       await stage.expectGoodEnd();
     },
   );
+
+  test("of the database's pages, when its log has grown long, ends the process too, and the next start loses nothing", async () => {
+    const stage = await waitingStage();
+    const { relay, upstream } = stage;
+    const database = realpathSync(join(relay.folder, "data", "sealpost.db"));
+    const exited = once(relay.process, "exit");
+    const session = await JiraSession.open(relay.port);
+    const injected = await strace(relay, ["-P", database, ...failing("fsync,fdatasync", "EIO", "1")]);
+    let accepted = 0;
+    // 8 MiB of log are worth a checkpoint
+    await expect(
+      (async () => {
+        for (; accepted < 100; accepted++) expect(await stage.send({ session, sizeBytes: 200_000 })).toMatch(/^250 /);
+      })(),
+    ).rejects.toThrow("the relay closed the connection");
+    expect(accepted).toBeGreaterThan(10);
+    expect(await exited).toEqual([1, null]);
+    await injected.detach();
+    expect(stage.faults().filter((fault) => fault.includes("fsync"))).toEqual([expect.stringMatching(SAYS)]);
+
+    upstream.behaviour.reply = () => undefined;
+    await relay.start();
+    await stage.expectGoodEnd({ isSample: true });
+  });
 
   test("for ever makes the next start refuse with the same sentence, and nothing is sent meanwhile", async () => {
     const stage = await waitingStage();
