@@ -96,7 +96,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
 }
 
 function lossLine(lost: number): string {
-  const fault = `${lost} lines of the log were lost: nobody read stdout`;
+  const fault = `${lost} lines of the log were lost: nobody read stdout, or its disk was full`;
   return `${JSON.stringify({ level: "error", time: new Date(systemClock.now()).toISOString(), event: "service.fault", fault })}\n`;
 }
 
