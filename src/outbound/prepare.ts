@@ -132,31 +132,37 @@ function encryptedShipments(load: Load, decided: readonly Decided[], kind: "smim
   return groupMembers(members).map((group) => () => encryptGroup(load, group, kind));
 }
 
-async function encryptGroup(load: Load, group: readonly Member<RecipientKey>[], kind: "smime" | "pgp"): Promise<Made> {
+async function encryptGroup(
+  load: Load,
+  group: readonly Member<RecipientKey>[],
+  kind: "smime" | "pgp",
+  toSender = load.parts.settings.toSender,
+): Promise<Made> {
   const { facts, leased, parts } = load;
   const recipients = group.map((member) => member.recipient);
   const subject: SubjectMode = group[0]?.subject ?? "hide";
   return guarded(load, recipients, async () => {
-    const others = await senderKey(load, group);
+    const senders = toSender ? await senderKey(load, group) : [];
     const split = splitMessage(facts.header, facts.content, subject);
-    const readers = distinct([...group.map((member) => member.key), ...others]);
+    const readers = distinct([...group.map((member) => member.key), ...senders]);
     const since = parts.now();
-    try {
-      const ciphertext = await encrypt(parts, split, readers, kind);
-      const plan: DeparturePlan = {
-        kind,
-        readerIds: readers.map((key) => plannedId(key, readers)),
-        isSubjectHidden: subject !== "keep",
-      };
-      const guardedMessage = await guard(ciphertext, plan);
-      parts.observe.encrypted(kind, parts.now() - since);
-      const smtpUtf8 = needsUtf8(leased, recipients, split.outerFields);
-      return { shipment: { recipients, treatment: kind, guarded: guardedMessage, is8bit: false, smtpUtf8 } };
-    } catch (cause) {
-      // one key that cannot be encrypted to must not keep the others from their mail
-      if (group.length === 1) throw cause;
-      return { apart: group.map((member) => () => encryptGroup(load, [member], kind)) };
+    const ciphertext = await encrypt(parts, split, readers, kind).catch(asError);
+    if (ciphertext instanceof Error) {
+      if (group.length === 1 && senders.length === 0) throw ciphertext;
+      tellStopped(load, recipients, ciphertext);
+      // one key that cannot be encrypted to must not keep the others from their mail, and the sender's keeps nobody from it
+      const apart = group.map((member) => () => encryptGroup(load, [member], kind, toSender && group.length > 1));
+      return { apart };
     }
+    const plan: DeparturePlan = {
+      kind,
+      readerIds: readers.map((key) => plannedId(key, readers)),
+      isSubjectHidden: subject !== "keep",
+    };
+    const guardedMessage = await guard(ciphertext, plan);
+    parts.observe.encrypted(kind, parts.now() - since);
+    const smtpUtf8 = needsUtf8(leased, recipients, split.outerFields);
+    return { shipment: { recipients, treatment: kind, guarded: guardedMessage, is8bit: false, smtpUtf8 } };
   });
 }
 
@@ -195,13 +201,14 @@ async function guarded(load: Load, recipients: readonly LeasedRecipient[], make:
     return await make();
   } catch (thrown) {
     const cause = asError(thrown);
-    load.parts.observe.stopped(
-      load.leased.id,
-      recipients.map((recipient) => recipient.mailbox),
-      cause,
-    );
+    tellStopped(load, recipients, cause);
     return { notSent: recipients.map((recipient) => ({ recipient, treatment: { kind: "later", cause }, holdMs: 0 })) };
   }
+}
+
+function tellStopped({ leased, parts }: Load, recipients: readonly LeasedRecipient[], cause: Error): void {
+  const mailboxes = recipients.map((recipient) => recipient.mailbox);
+  parts.observe.stopped(leased.id, mailboxes, cause);
 }
 
 async function encrypt(
@@ -221,7 +228,7 @@ async function senderKey(load: Load, group: readonly Member<RecipientKey>[]): Pr
   const { facts, parts, signal } = load;
   const first = group[0]?.key;
   const from = facts.from;
-  if (!parts.settings.toSender || first === undefined || from === undefined) return [];
+  if (first === undefined || from === undefined) return [];
   const source = parts.senderKeys[first.kind] as KeySource<RecipientKey> | undefined;
   const answer = await source?.find(from, signal);
   if (answer?.kind === "failed")

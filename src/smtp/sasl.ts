@@ -62,7 +62,7 @@ export function isKnown(users: readonly User[], name: string, password: string):
   return matches === 1;
 }
 
-/** How long the reply to the nth wrong password in a row waits: 1, 2, 4, then 8 seconds, below the time-out of JavaMail. */
+/** How long the reply to the nth wrong password in a row waits, behind those of the same address before it: 1, 2, 4, then 8 seconds. */
 export function failureDelayMs(failures: number): number {
   return Math.min(MAX_DELAY_MS, 1_000 * 2 ** Math.min(failures - 1, 10));
 }
