@@ -109,11 +109,15 @@ function shown(value: string | number | boolean | null | Mailbox | Error, form: 
   return typeof value === "string" ? shownText(value, form) : value;
 }
 
-/** What looks like an address; the lengths are those of RFC 5321 4.5.3.1, so that no text takes long to search. */
-const ADDRESS_LIKE = /[^\s<>()[\]:;,"@]{1,64}@[\p{L}\p{N}](?:[\p{L}\p{N}.-]{0,253}[\p{L}\p{N}])?/gu;
+/**
+ * What looks like an address: a plain or quoted local part, an at sign, also in percent form, a domain or an address literal. The
+ * lengths are some times those of RFC 5321 4.5.3.1, so that no text takes long to search.
+ */
+const ADDRESS_LIKE =
+  /(?:"(?:[^"\\]|\\.){1,320}"|[^\s<>()[\]:;,"@]{1,320})(?:@|%40)(?:\[[^\]\s]{1,64}\]|[\p{L}\p{N}_](?:[\p{L}\p{M}\p{N}._-]{0,253}[\p{L}\p{M}\p{N}_])?)/giu;
 
 function shownText(text: string, form: AddressForm): string {
-  if (form === "full" || !text.includes("@")) return text;
+  if (form === "full" || !/@|%40/.test(text)) return text;
   return text.replace(ADDRESS_LIKE, (found) => {
     const parsed = parseMailbox(found);
     return "mailbox" in parsed ? shownAddress(parsed.mailbox, form) : "@";
