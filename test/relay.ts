@@ -46,6 +46,8 @@ export type Launch = {
   readonly cwd?: string;
   /** Called before the first start with the folder of the relay; its data folder is `data` in it. */
   readonly prepare?: (folder: string) => void;
+  /** Takes back what `prepare` did, when the process has ended and before its folder goes. */
+  readonly cleanUp?: () => void;
 };
 
 /**
@@ -61,9 +63,7 @@ export async function startRelay(
   launch.prepare?.(folder);
   const relay = new RelayProcess(folder, configFile, launch);
   await relay.start().catch(async (cause: unknown) => {
-    // it may run, and say that it has started, a little later
-    await relay.kill();
-    rmSync(folder, { recursive: true, force: true });
+    await relay.remove();
     throw cause;
   });
   return relay;
@@ -197,7 +197,9 @@ class RelayProcess implements Relay {
   }
 
   async remove(): Promise<void> {
-    await this.stop();
+    // a test that has failed may have stopped the process in the middle, and it may say that it has started a little later
+    if (this.process.exitCode === null && this.process.signalCode === null) await this.kill();
+    this.#launch.cleanUp?.();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -22,7 +22,9 @@ describe("FD-32: a bomb of MIME parts", () => {
       Array.from({ length: 6 }, () => `${ALICE} smime`),
     );
     const sizes = [...mimeBombs().values()].map(({ length }) => length);
-    for (const { data } of upstream.transactions.filter((one) => one.data.length > 100_000)) {
+    const bombs = upstream.transactions.filter(({ data }) => data.length > 100_000);
+    expect(bombs).toHaveLength(sizes.length);
+    for (const { data } of bombs) {
       const inner = await readSmime(data, "alice");
       expect(sizes.some((size) => Math.abs(size - inner.length) < 1_000)).toBe(true);
     }

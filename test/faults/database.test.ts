@@ -91,6 +91,23 @@ describe("a database that another process keeps locked", () => {
   });
 });
 
+test("a SIGHUP while the start waits for another process is no reason to end", async () => {
+  const stage = await faultStage();
+  const { relay } = stage;
+  expect(await relay.stop()).toBe(0);
+  const other = await locked(databaseOf(stage));
+  const started = relay.start();
+  const catchesHangup = () =>
+    (BigInt(`0x${/^SigCgt:\s+(\w+)$/m.exec(readFileSync(`/proc/${relay.process.pid!}/status`, "utf8"))![1]!}`) & 1n) ===
+    1n;
+  await expect.poll(catchesHangup, { interval: 10 }).toBe(true);
+  relay.process.kill("SIGHUP");
+  await other.release();
+  await started;
+  expect(await stage.send()).toMatch(/^250 /);
+  await stage.expectGoodEnd();
+});
+
 const DAMAGED = /the database in dataDir is damaged; stop serve and see docs\/SPOOL\.md, By hand/;
 
 /** Brings the log into the pages, as the last process does when it ends, and keeps a copy for `putBack`. */
@@ -176,7 +193,7 @@ describe("REL-20: a spool that was damaged", () => {
     await stage.relay.start();
     expect(await stage.send()).toBe("451 4.3.0 the message cannot be stored now");
     await stage.relay.event(({ fault }) => DAMAGED.test(String(fault)));
-    await expect.poll(() => stage.upstream.transactions.length).toBe(0);
+    expect(stage.upstream.transactions).toEqual([]);
     const told = stage.faults();
     expect(new Set(told).size).toBe(told.length);
     await stage.expectNoCanary();

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { canaryMail } from "../e2e/canary.ts";
 import { JiraSession } from "../e2e/jira.ts";
 import { ALICE, BALLAST, faultStage, LARGE_BYTES, type FaultStage } from "./fault-stage.ts";
@@ -20,11 +20,8 @@ async function diskStage(options: string): Promise<FaultStage & { readonly disk:
         mkdirSync(disk, { mode: 0o700 });
         execFileSync("mount", ["-t", "tmpfs", "-o", `mode=0700,${options}`, "tmpfs", disk]);
       },
+      cleanUp: () => execFileSync("umount", [disk]),
     },
-  });
-  onTestFinished(async () => {
-    await stage.relay.stop();
-    execFileSync("umount", [disk]);
   });
   stage.upstream.behaviour.reply = ({ verb }) => (verb === "MAIL" ? "451 4.3.0 later" : undefined);
   return { ...stage, disk };

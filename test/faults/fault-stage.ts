@@ -71,8 +71,9 @@ function stageOf(relay: Relay, upstream: Upstream): FaultStage {
     async send({ to = [ALICE], sizeBytes = 0, session } = {}) {
       const id = `fault-${++count}`;
       const mail = { to, message: canaryMail(id, to.join(", "), sizeBytes) };
+      ledger.send(id, to, mail.message);
       const reply = await (session === undefined ? sendMail(relay.port, mail) : session.send(mail));
-      if (reply.startsWith("250")) ledger.acknowledge(id, to, mail.message);
+      if (reply.startsWith("250")) ledger.acknowledge(id, to);
       return reply;
     },
     faults: (from = 0) =>
@@ -107,13 +108,16 @@ async function huntQuickly(relay: Relay, upstream: Upstream): Promise<void> {
 export const idOf = ({ data }: Pick<RecordedTransaction, "data">) =>
   /^Message-ID: <JIRA\.10042\.(.*)@jira\.example\.com>\r$/im.exec(data.subarray(0, 4096).toString("latin1"))?.[1] ?? "";
 
-/** What the relay has promised: every acknowledged message for every recipient, and its content. */
+/** What was sent to the relay, and what of it it has promised: every acknowledged message for every recipient. */
 export class Ledger {
-  readonly #contents = new Map<string, string>();
+  readonly #sent = new Map<string, { readonly to: readonly string[]; readonly content: string }>();
   readonly #promised = new Set<string>();
 
-  acknowledge(id: string, to: readonly string[], message: Buffer): void {
-    this.#contents.set(id, message.subarray(message.indexOf("\r\n\r\n") + 4).toString("latin1"));
+  send(id: string, to: readonly string[], message: Buffer): void {
+    this.#sent.set(id, { to, content: message.subarray(message.indexOf("\r\n\r\n") + 4).toString("latin1") });
+  }
+
+  acknowledge(id: string, to: readonly string[]): void {
     for (const one of to) this.#promised.add(`${id} ${one}`);
   }
 
@@ -128,8 +132,8 @@ export class Ledger {
   }
 
   /**
-   * Everything promised arrives at its reader and at nobody else, whole and encrypted; at most `mayRepeat` of it twice. `isSample`
-   * decrypts but twenty.
+   * Everything promised arrives at its reader, encrypted and whole, and nothing else at anybody; at most `mayRepeat` of it twice.
+   * `isSample` decrypts but twenty.
    */
   async expectAllArrived(
     upstreams: readonly Upstream[],
@@ -144,16 +148,27 @@ export class Ledger {
     const all = upstreams.flatMap(({ transactions }) => transactions);
     const arrived = arrivedAt(upstreams).filter((one) => this.#promised.has(one));
     expect(arrived.length - new Set(arrived).size).toBeLessThanOrEqual(mayRepeat);
+    for (const transaction of all) this.#expectMeant(transaction);
     for (const transaction of isSample ? all.slice(-20) : all) await this.#expectWhole(transaction);
   }
 
+  /** What arrived is ciphertext of something that was sent, at people it was sent to. */
+  #expectMeant(transaction: RecordedTransaction): void {
+    const id = idOf(transaction);
+    const sent = this.#sent.get(id);
+    expect(sent, `"${id}" was sent`).toBeDefined();
+    expect(sent?.to, id).toEqual(expect.arrayContaining([...transaction.rcptTo]));
+    expect(transaction.data.subarray(0, 4096).toString("latin1"), id).toMatch(
+      /^Content-Type: application\/pkcs7-mime;/m,
+    );
+  }
+
   async #expectWhole(transaction: RecordedTransaction): Promise<void> {
-    const { data, rcptTo } = transaction;
-    if (!data.includes("application/pkcs7-mime")) return;
-    const content = this.#contents.get(idOf(transaction));
-    for (const reader of content === undefined ? [] : rcptTo) {
-      const clear = await readSmime(data, reader.slice(0, reader.indexOf("@")));
-      expect(clear.includes(content!), `${idOf(transaction)} is whole for ${reader}`).toBe(true);
+    const id = idOf(transaction);
+    const { content = "" } = this.#sent.get(id) ?? {};
+    for (const reader of transaction.rcptTo) {
+      const clear = await readSmime(transaction.data, reader.slice(0, reader.indexOf("@")));
+      expect(clear.includes(content), `${id} is whole for ${reader}`).toBe(true);
       expect(hunt({ clear: Buffer.from(clear.slice(0, 4096), "latin1") }, CANARIES.slice(1, 2))).not.toEqual([]);
     }
   }

@@ -33,7 +33,10 @@ test("REL-28, REL-29: ten mails of 25 MB at once, for RSA-4096, keep memory boun
     `10 × 25 MB: peak RSS ${Math.round(peakBytes / MIB)} MiB, ${waits.length} other sessions, slowest ${Math.round(Math.max(...waits))} ms`,
   );
   expect(peakBytes).toBeLessThan(512 * MIB);
-  expect(Math.max(...waits)).toBeLessThan(5_000);
+  // a second at the 90th percentile, for few are measured on a machine that may do other things too
+  const slowest = waits.toSorted((a, b) => b - a);
+  expect(slowest[Math.floor(waits.length / 10)]).toBeLessThan(1_000);
+  expect(slowest[0]).toBeLessThan(5_000);
   // small mail that came in the middle was not kept to the end
   expect(upstream.transactions.findIndex(({ rcptTo }) => rcptTo[0] === ALICE)).toBeLessThan(10);
   expect(await relay.stop()).toBe(0);

@@ -8,7 +8,7 @@ import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, rmSync, truncat
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { JiraSession } from "../e2e/jira.ts";
 import { faultStage, LARGE_BYTES, type FaultStage } from "./fault-stage.ts";
 
@@ -59,12 +59,11 @@ test(`REL-19: after ${CUTS} power cuts under load every message that was acknowl
         execFileSync("mkfs.ext4", ["-q", image]);
         mount();
       },
+      cleanUp() {
+        execFileSync("umount", [data]);
+        rmSync(place, { recursive: true });
+      },
     },
-  });
-  onTestFinished(async () => {
-    await stage.relay.stop();
-    execFileSync("umount", [data]);
-    rmSync(place, { recursive: true });
   });
   const { relay, upstream, ledger } = stage;
   for (let cut = 1; cut <= CUTS; cut++) {
