@@ -69,6 +69,17 @@ export async function startRelay(
   return relay;
 }
 
+export type QueueEntry = {
+  readonly id: string;
+  readonly recipients: readonly { readonly address: string; readonly state: string; readonly lastReply: string }[];
+};
+
+/** What `queue list` says. */
+export async function queueEntries(relay: Relay): Promise<readonly QueueEntry[]> {
+  const { stdout } = await relay.run(["queue", "list", "--json"]);
+  return JSON.parse(stdout.toString()) as readonly QueueEntry[];
+}
+
 /** The folder of a relay, not started: configuration and files. Whoever lays it out removes it. */
 export function layOut(
   yaml: string,

@@ -1,7 +1,7 @@
 // Figures: what a run of the ledger has found, the bounds it must keep, and both in words (pure).
 import type { Place } from "./deaths.ts";
 import type { Verdict } from "./ledger.ts";
-import type { ProcessState } from "./process-state.ts";
+import type { ProcessState } from "../process-state.ts";
 
 export type Figures = Verdict & {
   readonly seed: number;

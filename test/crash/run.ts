@@ -11,7 +11,7 @@ import { isAgain, verdict, type Arrival } from "./ledger.ts";
 import { startLedgerUpstream, type LedgerUpstream } from "./ledger-upstream.ts";
 import { countFiles, huntLeftBehind } from "./left-behind.ts";
 import { KEY_STORES, keyStoreFiles, ledgerMail, MIA, type LedgerMail } from "./mails.ts";
-import { stateOf, type ProcessState } from "./process-state.ts";
+import { stateOf, type ProcessState } from "../process-state.ts";
 import { Readings } from "./readings.ts";
 import { sendFromAll } from "./senders.ts";
 

@@ -1,7 +1,7 @@
 // The stage of an end-to-end test: a recording upstream, a real relay before it, and both removed at the end.
 import { onTestFinished } from "vitest";
 import { fixtureBytes } from "../fixtures.ts";
-import { startRelay, type Launch, type Relay } from "../relay.ts";
+import { queueEntries, startRelay, type Launch, type Relay } from "../relay.ts";
 import { startUpstream, type Upstream } from "../upstream.ts";
 
 export type Stage = { readonly relay: Relay; readonly upstream: Upstream };
@@ -35,7 +35,6 @@ export async function stage(
 
 /** The recipients of every message in the queue as `address state`, sorted. */
 export async function queueStates(relay: Relay): Promise<string[]> {
-  const { stdout } = await relay.run(["queue", "list", "--json"]);
-  const entries = JSON.parse(stdout.toString()) as { recipients: { address: string; state: string }[] }[];
+  const entries = await queueEntries(relay);
   return entries.flatMap((entry) => entry.recipients.map((one) => `${one.address} ${one.state}`)).sort();
 }

@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import { JiraSession } from "../e2e/jira.ts";
+import { statusOf } from "../process-state.ts";
 import { ALICE, faultStage, idOf, LARGE_BYTES, QUINN, type FaultStage } from "./fault-stage.ts";
 
 const databaseOf = ({ relay }: FaultStage) => join(relay.folder, "data", "sealpost.db");
@@ -97,9 +98,7 @@ test("a SIGHUP while the start waits for another process is no reason to end", a
   expect(await relay.stop()).toBe(0);
   const other = await locked(databaseOf(stage));
   const started = relay.start();
-  const catchesHangup = () =>
-    (BigInt(`0x${/^SigCgt:\s+(\w+)$/m.exec(readFileSync(`/proc/${relay.process.pid!}/status`, "utf8"))![1]!}`) & 1n) ===
-    1n;
+  const catchesHangup = () => (BigInt(`0x${statusOf(relay.process.pid, "SigCgt")}`) & 1n) === 1n;
   await expect.poll(catchesHangup, { interval: 10 }).toBe(true);
   relay.process.kill("SIGHUP");
   await other.release();

@@ -7,7 +7,7 @@ import { sendMail } from "../e2e/jira.ts";
 import { killedByRsaKeysOf } from "../e2e/preloaded.ts";
 import { queueStates, stage } from "../e2e/stage.ts";
 import { fixtureBytes } from "../fixtures.ts";
-import type { Relay } from "../relay.ts";
+import { queueEntries, type Relay } from "../relay.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -60,12 +60,7 @@ test("CONF-06: a mail that kills the process is left alone after three more time
   // new mail flows, and an operator may try the deadly one once more
   expect(await sendMail(relay.port, { to: [ALICE], message: canaryMail("5", ALICE) })).toMatch(/^250/);
   await expect.poll(() => upstream.transactions.some(({ data }) => data.includes("JIRA.10042.5@")), PATIENT).toBe(true);
-  const { stdout } = await relay.run(["queue", "list", "--json"]);
-  const entries = JSON.parse(stdout.toString()) as {
-    id: string;
-    recipients: { address: string; lastReply: string }[];
-  }[];
-  const deadly = entries.find(({ recipients }) => recipients[0]?.address === QUINN)!;
+  const deadly = (await queueEntries(relay)).find(({ recipients }) => recipients[0]?.address === QUINN)!;
   expect(deadly.recipients[0]?.lastReply).toMatch(SAYS);
   const diesAgain = once(relay.process, "exit");
   expect((await relay.run(["queue", "retry", deadly.id])).code).toBe(0);

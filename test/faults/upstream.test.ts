@@ -1,9 +1,10 @@
 // An upstream in trouble: whatever it does, mail waits or fails in the open, others flow, and nothing leaves in clear.
-import { readFileSync } from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { field } from "../e2e/arrived.ts";
 import { makeAuthority } from "../authority.ts";
 import { DROP, HANG, startUpstream, type Answer, type Command } from "../upstream.ts";
+import { memoryMiB } from "../process-state.ts";
+import { queueEntries } from "../relay.ts";
 import { ALICE, faultStage, idOf, LARGE_BYTES, QUINN, type FaultStage } from "./fault-stage.ts";
 
 /** The last event of this kind; waits for one that comes after `from`. */
@@ -133,11 +134,8 @@ test("REL-26: a notice that is refused too ends there: it is told in the log, an
   const failures = () =>
     relay.events.filter(({ event }) => event === "delivery.failed").map(({ recipient }) => recipient);
   await expect.poll(failures, { timeout: 20_000 }).toEqual([ALICE, "jira@example.com"]);
-  const queued = await relay.run(["queue", "list", "--json"]);
-  const states = (JSON.parse(queued.stdout.toString()) as { recipients: { state: string }[] }[]).flatMap(
-    ({ recipients }) => recipients,
-  );
-  expect(states.map(({ state }) => state)).toEqual(["failed", "failed"]);
+  const recipients = (await queueEntries(relay)).flatMap((entry) => entry.recipients);
+  expect(recipients.map(({ state }) => state)).toEqual(["failed", "failed"]);
   expect(relay.events.filter(({ event }) => event === "dsn.sent")).toHaveLength(1);
   expect(await relay.stop()).toBe(0);
   await stage.expectNoCanary();
@@ -189,11 +187,10 @@ test("an upstream that hangs holds up the mail it hangs at and no other; cut off
 test("REL-10: an upstream that stops reading in the middle of 20 MB costs no memory for it, and others flow", async () => {
   const stage = await faultStage({ upstreamYaml: "tls: off, connections: 4" });
   const { relay, upstream } = stage;
-  const rssBytes = () =>
-    Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${relay.process.pid ?? 0}/status`, "utf8"))?.[1]) * 1024;
+  const rssMiB = () => memoryMiB(relay.process.pid, "VmRSS");
   expect(await stage.send({ sizeBytes: 20_000_000 })).toMatch(/^250 /);
   await upstream.waitFor(1);
-  const before = rssBytes();
+  const before = rssMiB();
   let stalled = 0;
   upstream.behaviour.duringData = (octets) => {
     if (octets < 1_000_000) return undefined;
@@ -206,7 +203,7 @@ test("REL-10: an upstream that stops reading in the middle of 20 MB costs no mem
     expect(await stage.send()).toMatch(/^250 /);
     await upstream.waitFor(number);
   }
-  expect(rssBytes() - before).toBeLessThan(64 * 1024 * 1024);
+  expect(rssMiB() - before).toBeLessThan(64);
   upstream.behaviour.duringData = undefined;
   upstream.dropAll();
   await stage.expectAllArrived();

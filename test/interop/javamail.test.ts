@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { startRelay, type Relay } from "../relay.ts";
+import { queueEntries, startRelay, type Relay } from "../relay.ts";
 import { opensslDecrypt } from "../smime/decrypters.ts";
 import { makeAuthority, startUpstream, type RecordedTransaction, type Upstream } from "../upstream.ts";
 import { gpgDecrypt } from "./judges.ts";
@@ -148,8 +148,7 @@ test("of three recipients one has no key: all are accepted, the two others get c
   expect(said(sent)).toBe("0 sent 1/1");
   await expectRead(sent.messages[0]!, [ALICE, JOE]);
   await relay.event(({ event, recipient }) => event === "delivery.held" && recipient === NOBODY);
-  const { stdout } = await relay.run(["queue", "list", "--json"]);
-  const queue = JSON.parse(stdout.toString()) as { recipients: { address: string; state: string }[] }[];
+  const queue = await queueEntries(relay);
   expect(queue.flatMap(({ recipients }) => recipients)).toContainEqual(
     expect.objectContaining({ address: NOBODY, state: "held" }),
   );

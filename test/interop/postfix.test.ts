@@ -1,7 +1,7 @@
 // A real mail server behind the relay: Postfix with a private CA takes the mail by TLS, and what it stores can be decrypted.
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { makeAuthority, type TestAuthority } from "../authority.ts";
-import { startRelay, type Relay } from "../relay.ts";
+import { queueEntries, startRelay, type Relay } from "../relay.ts";
 import { opensslDecrypt } from "../smime/decrypters.ts";
 import { gpgDecrypt } from "./judges.ts";
 import { startPostfix, type Postfix } from "./postfix.ts";
@@ -88,8 +88,7 @@ test("a Postfix whose CA is not the configured one gets nothing: the mail waits 
   const { message } = SHAPES[0]!.mail(RSA);
   await handIn(relay.port, [{ message, rcptTo: [ALICE], mailParameters: "BODY=8BITMIME" }]);
   await relay.event(({ event }) => event === "delivery.deferred");
-  const { stdout } = await relay.run(["queue", "list", "--json"]);
-  const queue = JSON.parse(stdout.toString()) as { recipients: { state: string; lastReply: string }[] }[];
+  const queue = await queueEntries(relay);
   expect(queue.flatMap(({ recipients }) => recipients.map(({ state }) => state))).toEqual(["queued"]);
   expect(queue[0]!.recipients[0]!.lastReply).toContain("upstream.ca");
   await expect.poll(() => postfix.log()).toContain("SSL_accept error");
