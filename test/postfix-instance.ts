@@ -84,6 +84,7 @@ function daemons(port: number): string[] {
     "error unix - - n - - error",
     "retry unix - - n - - error",
     "anvil unix - - n - 1 anvil",
+    "scache unix - - n - 1 scache",
     "postlog unix-dgram n - n - 1 postlogd",
   ];
 }

@@ -3,12 +3,12 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { FloodFigures, FloodOptions } from "./flood.ts";
-import type { SinkFigures, SinkOptions } from "./sink.ts";
+import type { Arrivals, SinkFigures, SinkOptions } from "./sink.ts";
 import type { SourceFigures, SourceOptions } from "./source.ts";
 
 export type Sink = {
   readonly port: number;
-  figures(): Promise<SinkFigures>;
+  arrivals(): Promise<Arrivals>;
   /** When so many messages are there; rejects when none comes for 60 s. */
   has(messages: number): Promise<SinkFigures>;
   stop(): void;
@@ -26,17 +26,18 @@ function start(name: string, options: unknown): ChildProcess {
 export async function startSink(options: SinkOptions = {}): Promise<Sink> {
   const child = start("sink.ts", options);
   const [{ port }] = (await once(child, "message")) as [{ port: number }];
-  const figures = async () => {
-    child.send("figures");
-    const [said] = (await once(child, "message")) as [SinkFigures];
+  const ask = async (question: "figures" | "arrivals") => {
+    child.send(question);
+    const [said] = (await once(child, "message")) as [unknown];
     return said;
   };
   return {
-    ...{ port, figures },
+    port,
+    arrivals: async () => (await ask("arrivals")) as Arrivals,
     async has(messages) {
       let last = { count: -1, at: performance.now() };
       for (;;) {
-        const said = await figures();
+        const said = (await ask("figures")) as SinkFigures;
         if (said.messages >= messages) return said;
         if (said.messages > last.count) last = { count: said.messages, at: performance.now() };
         if (performance.now() - last.at > STALLED_MS)

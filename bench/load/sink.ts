@@ -1,14 +1,14 @@
 // Load sink, a process of its own: an SMTP server that counts what arrives and keeps nothing.
 //
-// Argument: JSON of SinkOptions. Over IPC it says `{ port }`, and answers each message "figures" with SinkFigures.
+// Argument: JSON of SinkOptions. Over IPC it says `{ port }`, and answers "figures" with SinkFigures, "arrivals" with Arrivals.
 import { createServer, type Socket } from "node:net";
 import { createSecureContext, TLSSocket } from "node:tls";
 
 export type SinkOptions = {
   /** With it STARTTLS is offered. */
   readonly certificate?: { readonly cert: string; readonly key: string };
-  /** Each reply to a final dot waits so long. */
-  readonly delayMs?: number;
+  /** The replies to final dots of mails for this forward-path wait so long. */
+  readonly slow?: { readonly recipient: string; readonly delayMs: number };
 };
 export type SinkFigures = {
   readonly messages: number;
@@ -16,9 +16,9 @@ export type SinkFigures = {
   /** Of process.hrtime, in ms: comparable with other processes of this machine. */
   readonly lastAt: number;
   readonly cpuMicroseconds: number;
-  /** Arrival of the final dot of the last 10,000 messages, by Message-ID. */
-  readonly arrivals: Readonly<Record<string, number>>;
 };
+/** When the final dots of the last 10,000 messages came, by Message-ID; as `lastAt`. */
+export type Arrivals = Readonly<Record<string, number>>;
 
 const END = Buffer.from("\r\n.\r\n");
 const KEPT_ARRIVALS = 10_000;
@@ -26,7 +26,7 @@ const KEPT_ARRIVALS = 10_000;
 const HEAD_BYTES = 8_192;
 const NOTHING: Buffer = Buffer.alloc(0);
 const options = JSON.parse(process.argv[2] ?? "{}") as SinkOptions;
-const { delayMs = 0 } = options;
+const { slow } = options;
 const secureContext = options.certificate && createSecureContext(options.certificate);
 let [messages, bytes, lastAt] = [0, 0, 0];
 const arrivals = new Map<string, number>();
@@ -48,6 +48,7 @@ class Connection {
   #rest: Buffer = NOTHING;
   #head: Buffer = NOTHING;
   #isContent = false;
+  #isSlow = false;
   #replies = "";
 
   constructor(socket: Socket, isTls: boolean) {
@@ -78,7 +79,7 @@ class Connection {
     this.#isContent = false;
     took(this.#head);
     this.#head = NOTHING;
-    if (delayMs > 0) setTimeout(() => this.#socket.write("250 2.0.0 queued\r\n"), delayMs);
+    if (slow !== undefined && this.#isSlow) setTimeout(() => this.#socket.write("250 2.0.0 queued\r\n"), slow.delayMs);
     else this.#replies += "250 2.0.0 queued\r\n";
     return true;
   }
@@ -87,7 +88,8 @@ class Connection {
   #line(): boolean {
     const end = this.#rest.indexOf(10);
     if (end < 0) return false;
-    const verb = this.#rest.toString("latin1", 0, 4).toUpperCase();
+    const line = this.#rest.toString("latin1", 0, end);
+    const verb = line.slice(0, 4).toUpperCase();
     this.#rest = this.#rest.subarray(end + 1);
     const mayStartTls = secureContext !== undefined && !this.#isTls;
     switch (verb) {
@@ -97,6 +99,14 @@ class Connection {
       case "STAR":
         this.#startTls();
         return false;
+      case "MAIL":
+        this.#isSlow = false;
+        this.#replies += "250 2.1.0 ok\r\n";
+        return true;
+      case "RCPT":
+        if (slow !== undefined) this.#isSlow ||= line.includes(`<${slow.recipient}>`);
+        this.#replies += "250 2.1.5 ok\r\n";
+        return true;
       case "DATA":
         this.#replies += "354 go ahead\r\n";
         this.#isContent = true;
@@ -123,12 +133,9 @@ const server = createServer({ noDelay: true }, (socket) => {
   new Connection(socket, false);
 });
 server.listen(0, "127.0.0.1", () => process.send?.({ port: (server.address() as { port: number }).port }));
-process.on("message", () => {
+process.on("message", (asked) => {
   const { user, system } = process.cpuUsage();
-  const figures: SinkFigures = {
-    ...{ messages, bytes, lastAt, cpuMicroseconds: user + system },
-    arrivals: Object.fromEntries(arrivals),
-  };
-  process.send?.(figures);
+  const figures: SinkFigures = { messages, bytes, lastAt, cpuMicroseconds: user + system };
+  process.send?.(asked === "arrivals" ? (Object.fromEntries(arrivals) satisfies Arrivals) : figures);
 });
 process.on("disconnect", () => process.exit(0));

@@ -2,16 +2,18 @@
 import { randomUUID } from "node:crypto";
 import { createTransport } from "nodemailer";
 import { systemClock } from "../../src/clock.ts";
-import { Listener } from "../../src/smtp/listener.ts";
+import { Listener, type ListenerTls } from "../../src/smtp/listener.ts";
 import type { Intake } from "../../src/smtp/intake.ts";
+import type { ServerTls } from "../load/lane.ts";
 import type { Peer } from "./peer.ts";
 
 const UPSTREAM_CONNECTIONS = 8;
 
 /** In this very process: its own listener, nodemailer's pool behind it. */
-export async function startPassThrough(sinkPort: number): Promise<Peer> {
+export async function startPassThrough(sinkPort: number, tls?: ServerTls): Promise<Peer> {
   const transport = createTransport({
-    ...{ host: "127.0.0.1", port: sinkPort, pool: true, maxConnections: UPSTREAM_CONNECTIONS, ignoreTLS: true },
+    ...{ host: "127.0.0.1", port: sinkPort, pool: true, maxConnections: UPSTREAM_CONNECTIONS },
+    ...(tls === undefined ? { ignoreTLS: true } : { requireTLS: true, tls: { ca: tls.ca, servername: "localhost" } }),
     ...{ maxMessages: Infinity, disableFileAccess: true, disableUrlAccess: true },
   });
   const begin = (): Intake => {
@@ -33,7 +35,7 @@ export async function startPassThrough(sinkPort: number): Promise<Peer> {
   };
   const listener = new Listener(
     {
-      ...{ section: "outbound", hostname: "peer.test", host: "127.0.0.1", port: 0, tls: { mode: "off" } },
+      ...{ section: "outbound", hostname: "peer.test", host: "127.0.0.1", port: 0, tls: listenerTls(tls) },
       ...{ allowNetworks: ["127.0.0.0/8"], users: [], maxMessageBytes: 100_000_000, maxRecipients: 100 },
       lineEndings: "strict",
     },
@@ -47,4 +49,9 @@ export async function startPassThrough(sinkPort: number): Promise<Peer> {
       transport.close();
     },
   };
+}
+
+function listenerTls(tls: ServerTls | undefined): ListenerTls {
+  if (tls === undefined) return { mode: "off" };
+  return { mode: "starttls", cert: Buffer.from(tls.cert), key: Buffer.from(tls.key) };
 }

@@ -1,6 +1,7 @@
 // Ours: the whole relay as its users start it, with the recipient's key in a key store or none at all.
 import { fixtureBytes } from "../../test/fixtures.ts";
 import { startRelay, type Relay } from "../../test/relay.ts";
+import type { ServerTls } from "../load/lane.ts";
 import type { Peer } from "./peer.ts";
 
 export type Treatment = "clear" | "smime" | "pgp";
@@ -8,9 +9,11 @@ export type SealpostOptions = {
   readonly sinkPort: number;
   readonly treatment: Treatment;
   /** STARTTLS on both sides, with this certificate. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly tls?: ServerTls | undefined;
   /** As the configuration has it: `600MiB`. */
   readonly maxMessageSize?: string;
+  /** Further arguments of Node for the relay. */
+  readonly nodeOptions?: string;
 };
 
 const KEYS: Readonly<Record<Treatment, string>> = {
@@ -25,7 +28,7 @@ const RECIPIENTS: Readonly<Record<Treatment, string>> = {
 };
 
 export async function startSealpost(options: SealpostOptions): Promise<Peer & { readonly relay: Relay }> {
-  const { sinkPort, treatment, tls, maxMessageSize = "50MiB" } = options;
+  const { sinkPort, treatment, tls, maxMessageSize = "50MiB", nodeOptions } = options;
   const upstreamTls = tls === undefined ? "tls: off" : "tls: required, ca: ca.pem";
   const listenerTls = tls === undefined ? "" : ", tls: { mode: starttls, cert: server.pem, key: server.key }";
   const relay = await startRelay(
@@ -40,6 +43,7 @@ export async function startSealpost(options: SealpostOptions): Promise<Peer & { 
       "joe.gpg": fixtureBytes("pgp/joe.gpg"),
       ...(tls === undefined ? {} : { "server.pem": tls.cert, "server.key": tls.key, "ca.pem": tls.ca }),
     },
+    nodeOptions === undefined ? {} : { env: { NODE_OPTIONS: nodeOptions } },
   );
   return {
     ...{ name: `Sealpost ${treatment}`, port: relay.port, recipient: RECIPIENTS[treatment], relay },
