@@ -3,7 +3,7 @@
 // Rules:
 //   One runner works on one route: an upstream that is down does not hold up incoming mail, and the other way round.
 //   One message is one lease; its recipients are settled together. Several leases are worked on at once.
-//   In flight are at most `maxInFlight` messages; the queue itself has no limit.
+//   In flight are at most `maxInFlight` messages, for one recipient fewer (turns.ts); the queue itself has no limit.
 //   An upstream that cannot be reached pauses all leasing: one message after each pause finds out whether it is back, the others
 //   keep their attempts. The pause grows from 1 s to 30 s.
 //   Waits are measured by a clock that nobody sets. What is due later than any schedule says is due now: the clock was set back.
@@ -15,9 +15,16 @@ import type { Clock } from "../clock.ts";
 import type { Leased, Route } from "../spool/spool.ts";
 import { HELD_RECHECK_MS } from "./settlement.ts";
 import type { Suspects } from "./suspects.ts";
+import { createTurns } from "./turns.ts";
 import { work, type WorkParts } from "./work.ts";
 
-export type RunnerSettings = { readonly maxInFlight: number; readonly route: Route; readonly suspects: Suspects };
+export type RunnerSettings = {
+  readonly maxInFlight: number;
+  /** Of these for one recipient. */
+  readonly maxEach: number;
+  readonly route: Route;
+  readonly suspects: Suspects;
+};
 
 export type RunnerObserver = {
   upstreamDown(reply: string, pauseMs: number): void;
@@ -37,6 +44,8 @@ export type Runner = {
 
 const LEASE_MS = 15 * 60_000;
 const RENEW_EVERY_MS = 5 * 60_000;
+/** A lease that waits for its turn goes back before it runs out. */
+const TURN_WAIT_MS = 5 * 60_000;
 /** Another process may have made something due; also the longest sleep when nothing is. */
 const POLL_MS = 1000;
 const PAUSE_FIRST_MS = 1000;
@@ -57,6 +66,7 @@ export function createRunner(
   let pausedUntil = 0;
   const longestMs = Math.max(parts.retry.maxMs, HELD_RECHECK_MS);
   let waker = new AbortController();
+  const turns = createTurns(settings.maxEach, () => clock.monotonic());
 
   const sleep = async (delayMs: number) => {
     const signal = waker.signal;
@@ -108,8 +118,11 @@ export function createRunner(
 
   const leaseNext = async (): Promise<boolean> => {
     if (!mayLease()) return false;
-    const leased = await parts.spool.lease(clock.now(), LEASE_MS, settings.route);
+    await releaseWaiting(TURN_WAIT_MS);
+    const leased =
+      turns.next() ?? (turns.isFull ? null : await parts.spool.lease(clock.now(), LEASE_MS, settings.route));
     if (leased === null) return false;
+    if (!turns.mayBegin(leased)) return true;
     const manner = settings.suspects.begin(leased);
     if (manner === "alone") await forAWhile(Promise.allSettled(inFlight));
     if (stopped.signal.aborted) {
@@ -117,13 +130,19 @@ export function createRunner(
       await parts.spool.release(leased);
       return false;
     }
+    turns.begun(leased);
     const task = workOn(leased, manner === "untouched").finally(() => {
+      turns.ended(leased);
       inFlight.delete(task);
       waker.abort();
     });
     inFlight.add(task);
     if (manner === "alone") await forAWhile(task);
     return true;
+  };
+
+  const releaseWaiting = async (forMs: number) => {
+    for (const leased of turns.overdue(forMs)) await parts.spool.release(leased);
   };
 
   const forAWhile = async (act: Promise<unknown>): Promise<void> => {
@@ -157,6 +176,7 @@ export function createRunner(
           await sleep(POLL_MS);
         }
       }
+      await releaseWaiting(0);
     },
     wake: () => waker.abort(),
     async stop(deadlineMs) {

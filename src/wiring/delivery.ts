@@ -40,6 +40,8 @@ export type DeliveryWiring = {
 const LISTS_DEADLINE_MS = 60_000;
 /** So many messages of incoming mail are worked on at once: each may be in memory to be learned from. */
 const INBOUND_IN_FLIGHT = 4;
+/** So many of the upstream's connections one recipient leaves to others. */
+const SPARE_CONNECTIONS = 2;
 
 /** What is open `before` and the same in these settings is used on. */
 export function startDelivery(settings: Settings, store: Store, wiring: DeliveryWiring, before?: OpenParts): Delivery {
@@ -51,6 +53,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const forward = nextHopSettings(settings);
   const nextHop = forward === undefined ? undefined : createSender(forward, clock);
   const { first, factor, max, giveUp } = settings.retry;
+  const { connections } = settings.upstream;
   const observe = deliveryLog(log, metrics);
   const common: Omit<WorkParts, "sender"> = {
     spool: store.spool,
@@ -69,13 +72,18 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     outbound: createRunner(
       { ...common, sender },
       clock,
-      { maxInFlight: settings.upstream.connections * 2, route: "outbound", suspects },
+      {
+        maxInFlight: connections * 2,
+        maxEach: Math.max(1, connections - SPARE_CONNECTIONS),
+        route: "outbound",
+        suspects,
+      },
       observe,
     ),
     inbound: createRunner(
       { ...common, sender: nextHop ?? sender },
       clock,
-      { maxInFlight: INBOUND_IN_FLIGHT, route: "inbound", suspects: noSuspects },
+      { maxInFlight: INBOUND_IN_FLIGHT, maxEach: INBOUND_IN_FLIGHT, route: "inbound", suspects: noSuspects },
       observe,
     ),
   };

@@ -40,7 +40,7 @@ test("a suspect that waits for those before it is not begun when the runner stop
   };
   const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
   const clock = manualClock();
-  const runner = createRunner(parts, clock, { maxInFlight: 4, route: "outbound", suspects }, observe);
+  const runner = createRunner(parts, clock, { maxInFlight: 4, maxEach: 4, route: "outbound", suspects }, observe);
   const running = runner.run();
   await asked.promise;
   const stopped = runner.stop(1_000);
