@@ -61,7 +61,9 @@ const upstream = () =>
         .nullable()
         .prefault(null)
         .describe("File with an OAuth 2 token (XOAUTH2), instead of a password."),
-      connections: whole(1, 1000).prefault(8).describe("Most connections open at once; mail for one recipient leaves two of them to others."),
+      connections: whole(1, 1000)
+        .prefault(8)
+        .describe("Most connections open at once; mail for one recipient leaves two of them to others."),
     })
     .superRefine(({ user, passwordFile, tokenFile, tls }, context) => {
       const hasSecret = passwordFile !== null || tokenFile !== null;
