@@ -15,7 +15,7 @@ import type { Clock } from "../clock.ts";
 import type { Leased, Route } from "../spool/spool.ts";
 import { HELD_RECHECK_MS } from "./settlement.ts";
 import type { Suspects } from "./suspects.ts";
-import { createTurns } from "./turns.ts";
+import { createTurns, SLOW_MS } from "./turns.ts";
 import { work, type WorkParts } from "./work.ts";
 
 export type RunnerSettings = {
@@ -156,6 +156,7 @@ export function createRunner(
     const pauseLeftMs = pausedUntil - clock.monotonic();
     if (pauseLeftMs > 0) return pauseLeftMs;
     if (inFlight.size >= settings.maxInFlight) return POLL_MS;
+    if (turns.isFull) return SLOW_MS;
     const dueAt = await parts.spool.nextDueAt(settings.route);
     return dueAt === undefined ? POLL_MS : Math.min(Math.max(dueAt - clock.now(), 1), POLL_MS);
   };

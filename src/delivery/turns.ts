@@ -2,8 +2,10 @@
 //
 // Rules:
 //   For one recipient at most `maxEach` messages are in work; the others that are leased for it wait here, in their order.
-//   Here wait at most a thousand: beyond that nothing more is leased until one of them had its turn.
+//   Here wait few, for what waits makes the next lease dearer; for recipients whose mail takes long, up to a thousand. Beyond that
+//   nothing more is leased until one of them had its turn.
 //   A lease that has waited for long goes back: it must not run out unseen, and the message be worked on twice.
+import { LRUCache } from "lru-cache";
 import type { Leased } from "../spool/spool.ts";
 
 export type Turns = {
@@ -19,12 +21,22 @@ export type Turns = {
 };
 
 const MAX_WAITING = 1000;
+const MAX_WAITING_QUICK = 16;
+/** Mail that takes so long is slow; a recipient is remembered for it for a while. */
+export const SLOW_MS = 250;
+const SLOW_REMEMBERED = 10_000;
+const SLOW_FOR_MS = 10 * 60_000;
 
 export function createTurns(maxEach: number, monotonic: () => number): Turns {
-  const inWork = new Map<string, number>();
+  /** When each of a recipient's messages in work was begun. */
+  const inWork = new Map<string, number[]>();
+  const slow = new LRUCache<string, true>({ max: SLOW_REMEMBERED, ttl: SLOW_FOR_MS, perf: { now: monotonic } });
   let waiting: { readonly leased: Leased; readonly since: number }[] = [];
   const keysOf = ({ due }: Leased) => new Set(due.map(({ mailbox }) => mailbox.key));
-  const hasTurn = ({ due }: Leased) => due.every(({ mailbox }) => (inWork.get(mailbox.key) ?? 0) < maxEach);
+  const isBusy = (key: string) => (inWork.get(key)?.length ?? 0) >= maxEach;
+  const hasTurn = ({ due }: Leased) => !due.some(({ mailbox }) => isBusy(mailbox.key));
+  const isSlow = (key: string) => slow.has(key) || monotonic() - (inWork.get(key)?.[0] ?? Infinity) >= SLOW_MS;
+  const waitsForSlow = ({ due }: Leased) => due.some(({ mailbox: { key } }) => isBusy(key) && isSlow(key));
   return {
     next() {
       const index = waiting.findIndex(({ leased }) => hasTurn(leased));
@@ -36,22 +48,27 @@ export function createTurns(maxEach: number, monotonic: () => number): Turns {
       return false;
     },
     begun(leased) {
-      for (const key of keysOf(leased)) inWork.set(key, (inWork.get(key) ?? 0) + 1);
+      for (const key of keysOf(leased)) inWork.set(key, [...(inWork.get(key) ?? []), monotonic()]);
     },
     ended(leased) {
       for (const key of keysOf(leased)) {
-        const left = (inWork.get(key) ?? 1) - 1;
-        if (left === 0) inWork.delete(key);
-        else inWork.set(key, left);
+        const [first = Infinity, ...others] = inWork.get(key) ?? [];
+        if (monotonic() - first >= SLOW_MS) slow.set(key, true);
+        if (others.length === 0) inWork.delete(key);
+        else inWork.set(key, others);
       }
     },
     get isFull() {
-      return waiting.length >= MAX_WAITING;
+      if (waiting.length < MAX_WAITING_QUICK) return false;
+      const quick = waiting.filter(({ leased }) => !waitsForSlow(leased));
+      return quick.length >= MAX_WAITING_QUICK || waiting.length >= MAX_WAITING;
     },
     overdue(forMs) {
       const isOverdue = ({ since }: { since: number }) => monotonic() - since >= forMs;
+      // in the order in which they came: the first has waited for the longest
+      if (waiting[0] === undefined || !isOverdue(waiting[0])) return [];
       const overdue = waiting.filter(isOverdue);
-      if (overdue.length > 0) waiting = waiting.filter((one) => !isOverdue(one));
+      waiting = waiting.filter((one) => !isOverdue(one));
       return overdue.map(({ leased }) => leased);
     },
   };

@@ -36,18 +36,37 @@ test("of one recipient's mail so many are in work at once, the others follow in 
   expect(turns.next()).toBeUndefined();
 });
 
-test("what has waited for long is given back, and a thousand that wait are enough", () => {
+test("few wait for a recipient whose mail is quick, a thousand for one whose mail takes long", () => {
   let now = 0;
   const turns = createTurns(1, () => now);
-  turns.begun(to("0", "a"));
-  for (let number = 1; number <= 1000; number++) {
+  const first = to("0", "a");
+  turns.begun(first);
+  for (let number = 1; number <= 16; number++) {
     expect(turns.isFull).toBe(false);
-    now = number;
     turns.mayBegin(to(String(number), "a"));
   }
   expect(turns.isFull).toBe(true);
+  now = 250;
+  for (let number = 17; number <= 1000; number++) {
+    expect(turns.isFull).toBe(false);
+    turns.mayBegin(to(String(number), "a"));
+  }
+  expect(turns.isFull).toBe(true);
+  // who was slow is taken to be so for ten minutes
+  turns.ended(first);
+  const next = turns.next()!;
+  turns.begun(next);
+  expect(next.id).toBe("1");
+  expect(turns.isFull).toBe(false);
+});
+
+test("what has waited for long is given back", () => {
+  let now = 0;
+  const turns = createTurns(1, () => now);
+  turns.begun(to("0", "a"));
+  for (now = 1; now <= 3; now++) turns.mayBegin(to(String(now), "a"));
   now = 2_000;
   expect(turns.overdue(1_998).map(({ id }) => id)).toEqual(["1", "2"]);
-  expect(turns.isFull).toBe(false);
-  expect(turns.overdue(0)).toHaveLength(998);
+  expect(turns.overdue(0).map(({ id }) => id)).toEqual(["3"]);
+  expect(turns.overdue(0)).toEqual([]);
 });
