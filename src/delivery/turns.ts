@@ -30,7 +30,12 @@ const SLOW_FOR_MS = 10 * 60_000;
 export function createTurns(maxEach: number, monotonic: () => number): Turns {
   /** When each of a recipient's messages in work was begun. */
   const inWork = new Map<string, number[]>();
-  const slow = new LRUCache<string, true>({ max: SLOW_REMEMBERED, ttl: SLOW_FOR_MS, perf: { now: monotonic } });
+  const slow = new LRUCache<string, true>({
+    max: SLOW_REMEMBERED,
+    ttl: SLOW_FOR_MS,
+    ttlResolution: 0,
+    perf: { now: monotonic },
+  });
   let waiting: { readonly leased: Leased; readonly since: number }[] = [];
   const keysOf = ({ due }: Leased) => new Set(due.map(({ mailbox }) => mailbox.key));
   const isBusy = (key: string) => (inWork.get(key)?.length ?? 0) >= maxEach;

@@ -1,23 +1,56 @@
-// The runner at its end: what was only waiting for its turn is given back untouched.
-import { expect, test } from "vitest";
-import { createRunner } from "../../src/delivery/runner.ts";
+// The runner: who is worked on beside whom, and at its end what was only waiting for its turn is given back untouched.
+import { expect, test, vi } from "vitest";
+import { createRunner, type Runner } from "../../src/delivery/runner.ts";
 import type { Suspects } from "../../src/delivery/suspects.ts";
+import { mailbox } from "../../src/mail/address.ts";
 import type { Leased, Spool } from "../../src/spool/spool.ts";
 import { manualClock } from "../manual-clock.ts";
 import { LEASED, workParts } from "./work-parts.ts";
 
-test("a suspect that waits for those before it is not begun when the runner stops, nor counted", async () => {
-  const waiting: Leased[] = ["first", "suspect"].map((id) => ({ ...LEASED, id }));
+const to = (id: string, name: string): Leased => {
+  const recipient = mailbox(`${name}@example.com`);
+  return {
+    ...LEASED,
+    id,
+    allRecipients: [recipient],
+    due: LEASED.due.map((one) => ({ ...one, mailbox: recipient })),
+  };
+};
+
+const NO_SUSPECTS: Suspects = { begin: () => "usual", done: () => undefined };
+
+type Stage = {
+  readonly runner: Runner;
+  /** Whom the upstream was given mail for, and which leases were given back, in order. */
+  readonly begun: string[];
+  readonly released: string[];
+};
+
+/** A runner over leases in memory, of which mail for bob is sent when `bobMaySend` says. */
+function stage(leases: Leased[], suspects: Suspects, maxEach: number, bobMaySend: Promise<unknown>): Stage {
   const released: string[] = [];
   const settle: Spool["settle"] = () => Promise.resolve({ stored: [], leaseLost: false });
   const spool = {
-    lease: () => Promise.resolve(waiting.shift() ?? null),
+    lease: () => Promise.resolve(leases.shift() ?? null),
     release: ({ id }: Leased) => Promise.resolve(void released.push(id)),
     settle,
     pullIn: () => Promise.resolve(),
     nextDueAt: () => Promise.resolve(undefined),
   } as unknown as Spool;
   const begun: string[] = [];
+  const all = workParts(settle, [], begun);
+  const send: typeof all.sender.send = async (mail) => {
+    const sent = all.sender.send(mail);
+    if (mail.recipients.some((one) => one.mailbox.local === "bob")) await bobMaySend;
+    return sent;
+  };
+  const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
+  const settings = { maxInFlight: 4, maxEach, route: "outbound", suspects } as const;
+  const parts = { ...all, spool, sender: { ...all.sender, send } };
+  return { runner: createRunner(parts, manualClock(), settings, observe), begun, released };
+}
+
+test("a suspect that waits for those before it is not begun when the runner stops, nor counted", async () => {
   const ended: string[] = [];
   const asked = Promise.withResolvers<undefined>();
   const suspects: Suspects = {
@@ -29,18 +62,7 @@ test("a suspect that waits for those before it is not begun when the runner stop
     done: ({ id }) => void ended.push(id),
   };
   const sending = Promise.withResolvers<undefined>();
-  const all = workParts(settle, [], begun);
-  const parts = {
-    ...all,
-    spool,
-    sender: {
-      ...all.sender,
-      send: (mail: Parameters<typeof all.sender.send>[0]) => sending.promise.then(() => all.sender.send(mail)),
-    },
-  };
-  const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
-  const clock = manualClock();
-  const runner = createRunner(parts, clock, { maxInFlight: 4, maxEach: 4, route: "outbound", suspects }, observe);
+  const { runner, begun, released } = stage([to("first", "bob"), to("suspect", "bob")], suspects, 4, sending.promise);
   const running = runner.run();
   await asked.promise;
   const stopped = runner.stop(1_000);
@@ -53,4 +75,18 @@ test("a suspect that waits for those before it is not begun when the runner stop
     released: ["suspect"],
     ended: ["first", "suspect"],
   });
+});
+
+test("mail for others passes by what waits for its turn, and the turns that did not come are given back at the stop", async () => {
+  const sending = Promise.withResolvers<undefined>();
+  const leases = [...["1", "2", "3", "4"].map((id) => to(id, "bob")), to("5", "alice")];
+  const { runner, begun, released } = stage(leases, NO_SUSPECTS, 2, sending.promise);
+  const running = runner.run();
+  await vi.waitFor(() => expect(begun).toHaveLength(3));
+  expect(begun).toEqual(["bob@example.com", "bob@example.com", "alice@example.com"]);
+  const stopped = runner.stop(1_000);
+  sending.resolve(undefined);
+  expect(await stopped).toBe(0);
+  await running;
+  expect(released).toEqual(["3", "4"]);
 });

@@ -52,12 +52,23 @@ test("few wait for a recipient whose mail is quick, a thousand for one whose mai
     turns.mayBegin(to(String(number), "a"));
   }
   expect(turns.isFull).toBe(true);
-  // who was slow is taken to be so for ten minutes
+  // who was slow is taken to be so for ten minutes, from the end of that mail on
   turns.ended(first);
   const next = turns.next()!;
   turns.begun(next);
   expect(next.id).toBe("1");
   expect(turns.isFull).toBe(false);
+  turns.ended(next);
+  for (const [passedMs, isFull] of [
+    [10 * 60_000 - 1, false],
+    [2, true],
+  ] as const) {
+    now += passedMs;
+    const quick = turns.next()!;
+    turns.begun(quick);
+    expect(turns.isFull).toBe(isFull);
+    turns.ended(quick);
+  }
 });
 
 test("what has waited for long is given back", () => {
