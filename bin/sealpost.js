@@ -14,7 +14,7 @@
     return;
   }
   // an old Node must not see the word import: it would stop before this file runs
-  var load = "import('./compile-cache.js').then(function () { return import('../src/main.ts'); })";
+  var load = "import('./runtime.js').then(function () { return import('../src/main.ts'); })";
   eval(load)
     .then(function (sealpost) {
       return sealpost.main(process.argv.slice(2));

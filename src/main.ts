@@ -1,45 +1,32 @@
 // Main: from the command line to the command.
 import { Command, CommanderError } from "commander";
-import { register as cache } from "./cli/cache.ts";
-import { register as check } from "./cli/check.ts";
-import { register as config } from "./cli/config.ts";
-import { register as demo } from "./cli/demo.ts";
-import { register as encrypt } from "./cli/encrypt.ts";
-import { register as explain } from "./cli/explain.ts";
-import { register as harvest } from "./cli/harvest.ts";
-import { register as healthcheck } from "./cli/healthcheck.ts";
-import { register as keys } from "./cli/keys.ts";
-import { register as queue } from "./cli/queue.ts";
 import { complain, endWhenReaderGoes, EXIT } from "./cli/run.ts";
-import { register as serve } from "./cli/serve.ts";
-import { register as verify } from "./cli/verify.ts";
-import { register as version } from "./cli/version.ts";
 
-/** In the order of the help text. */
-const COMMANDS = [
-  serve,
-  check,
-  config,
-  verify,
-  explain,
-  encrypt,
-  keys,
-  harvest,
-  cache,
-  queue,
-  demo,
-  healthcheck,
-  version,
-];
+/** In the order of the help text. Each is loaded when it is named: no command carries what the others need. */
+const COMMANDS: Readonly<Record<string, () => Promise<{ register(program: Command): void }>>> = {
+  serve: () => import("./cli/serve.ts"),
+  check: () => import("./cli/check.ts"),
+  config: () => import("./cli/config.ts"),
+  verify: () => import("./cli/verify.ts"),
+  explain: () => import("./cli/explain.ts"),
+  encrypt: () => import("./cli/encrypt.ts"),
+  keys: () => import("./cli/keys.ts"),
+  harvest: () => import("./cli/harvest.ts"),
+  cache: () => import("./cli/cache.ts"),
+  queue: () => import("./cli/queue.ts"),
+  demo: () => import("./cli/demo.ts"),
+  healthcheck: () => import("./cli/healthcheck.ts"),
+  version: () => import("./cli/version.ts"),
+};
 
-/** Runs one command line (without node and script). The exit code goes to process.exitCode; nothing is thrown. */
+/** Runs one command line (without node and script). The exit code goes to process.exitCode; thrown is only what keeps a command from being loaded. */
 export async function main(args: readonly string[]): Promise<void> {
   endWhenReaderGoes();
   const program = new Command("sealpost")
     .description("SMTP encrypting relay for Jira")
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(oneSentence(text)) });
-  for (const register of COMMANDS) register(program);
+  for (const load of commandsFor(args)) (await load()).register(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (cause) {
@@ -50,6 +37,12 @@ export async function main(args: readonly string[]): Promise<void> {
       process.exitCode = EXIT.no;
     }
   }
+}
+
+/** All of them for the help, and to say what is meant by a name that is none. */
+function commandsFor([name = ""]: readonly string[]) {
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  return load === undefined ? Object.values(COMMANDS) : [load];
 }
 
 function oneSentence(text: string): string {

@@ -115,10 +115,16 @@ function loadedPackages(): string[] {
   const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((name) =>
     name.endsWith(".ts"),
   );
+  const later = files.flatMap((name) =>
+    [...readFileSync(join(root, "src", name), "utf8").matchAll(/[^/ ] import\("([^.][^"]*)"\)/g)].map(
+      ([, name]) => name,
+    ),
+  );
   const program = `
     import { registerHooks } from "node:module";
     registerHooks({ load(url, context, next) { console.log(url); return next(url, context); } });
     for (const url of ${JSON.stringify(files.map((name) => pathToFileURL(join(root, "src", name)).href))}) await import(url);
+    for (const name of ${JSON.stringify(later)}) await import(name);
   `;
   const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", program], {
     encoding: "utf8",

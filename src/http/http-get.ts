@@ -1,8 +1,8 @@
 // HTTP GET with bounds: one request to one server, so much time, so many bytes, redirects only within the same origin.
-import { request, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { AnswerTooLarge, HttpFault, httpFault, placeOf } from "./http-fault.ts";
 import { isPublicHostName, type AddressLookup } from "./public-address.ts";
-import { createDispatcher, proxyRoute } from "./route.ts";
+import { createDispatcher, proxyRoute, undici } from "./route.ts";
 
 /** Whole body; `contentType` without parameters, lower case, "" when there is none. */
 export type HttpAnswer = { readonly status: number; readonly contentType: string; readonly body: Buffer };
@@ -59,10 +59,11 @@ export function httpGet(options: HttpGetOptions): HttpGet & { close(): Promise<v
     const late = AbortSignal.timeout(deadlineMs);
     const proxy = route.proxyFor(url);
     try {
+      const library = await undici();
       if (isClosed) throw new HttpFault(`${placeOf(url)} is not asked: the relay is stopping`);
       if (publicOnly && !isPublicHostName(url.hostname))
         throw new HttpFault(`${url.hostname} is not the name of a host in the public DNS`);
-      dispatcher ??= createDispatcher(route, { ...options, publicOnly, deadlineMs });
+      dispatcher ??= createDispatcher(library, route, { ...options, publicOnly, deadlineMs });
       const asked = { accept: "*/*", "user-agent": "Sealpost", ...headers, "accept-encoding": "identity" };
       return await follow(url, { dispatcher, signal: AbortSignal.any([signal, late]), headers: asked, maxBytes });
     } catch (cause) {
@@ -86,6 +87,7 @@ type Asking = {
 async function follow(first: URL, asking: Asking): Promise<HttpAnswer> {
   const { dispatcher, signal, headers, maxBytes } = asking;
   let url = first;
+  const { request } = await undici();
   for (let hops = 0; ; hops++) {
     const answer = await request(url, { dispatcher, signal, headers });
     if (!REDIRECTS.has(answer.statusCode)) return whole(url, answer, maxBytes);

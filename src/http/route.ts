@@ -1,5 +1,5 @@
 // Route: by which proxy, if any, requests leave, and undici's dispatcher that sends them so.
-import { Agent, EnvHttpProxyAgent, ProxyAgent, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { systemAuthorities, systemTrust, trustIn } from "../tls-trust.ts";
 import { publicAddresses, systemLookup, type AddressLookup } from "./public-address.ts";
 
@@ -44,8 +44,15 @@ export function proxyRoute(proxy: string, env: Readonly<Record<string, string | 
   return { kind: "env", httpProxy, httpsProxy, noProxy, proxyFor };
 }
 
+/** Loaded with the first request: a relay that asks nobody by HTTP does without it. */
+export const undici = () => import("undici");
+
 /** A dispatcher that keeps connections; `destroy` ends them all. */
-export function createDispatcher(route: Route, connecting: Connecting): Dispatcher {
+export function createDispatcher(
+  { Agent, EnvHttpProxyAgent, ProxyAgent }: Awaited<ReturnType<typeof undici>>,
+  route: Route,
+  connecting: Connecting,
+): Dispatcher {
   const { ca, publicOnly, deadlineMs, lookup = systemLookup } = connecting;
   const timeout = deadlineMs;
   const requestTls = { timeout, secureContext: ca === undefined ? systemTrust() : trustIn([ca]) };

@@ -1,11 +1,10 @@
 // Dmarc: our own check whether the author's domain stands by a message (RFC 6376, 9989), by mailauth and within bounds.
 //
 // Behind a border MTA the host that delivered the message from outside is not known, so DKIM is what counts, and SPF cannot be
-// asked. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`.
+// asked. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`. mailauth is loaded when it is first needed.
 import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
-import { dkimVerify } from "mailauth/lib/dkim/verify.js";
-import { evaluateDmarc } from "mailauth/lib/dmarc/index.js";
+import type { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { asError } from "../as-error.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { readHead, sizedFrom, type Sized } from "../mail/chunks.ts";
@@ -75,6 +74,7 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
     objectMode: false,
   });
   try {
+    const { dkimVerify } = await import("mailauth/lib/dkim/verify.js");
     const dkim = await dkimVerify(octets, { resolver, strict: true, curTime: now, sender: author.address });
     // mailauth must read the same one author as we did
     const [from = "", ...more] = dkim.headerFrom.map((address) => parseMailbox(address));
@@ -182,6 +182,7 @@ async function evaluate(author: Mailbox, signatures: readonly Signature[], resol
   const dkimDomains = signatures.flatMap(({ signingDomain }) =>
     signingDomain === undefined ? [] : [{ domain: signingDomain }],
   );
+  const { evaluateDmarc } = await import("mailauth/lib/dmarc/index.js");
   const { response } = await evaluateDmarc({
     headerFrom: author.domain,
     fromFields: 1,

@@ -1,9 +1,10 @@
 // PgpCertificate: one OpenPGP certificate, read once: verified User IDs, the encryption subkey, how long it holds.
-import { enums, readKey, type Key, type Subkey, type User } from "openpgp";
+import type { Key, Subkey, User } from "openpgp";
 import { asError } from "../as-error.ts";
 import { parseMailbox } from "../mail/address.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { dropForged, type WholeKey } from "./genuine-signatures.ts";
+import { openpgp } from "./openpgp.ts";
 import { bodyOf, packetsIn, TAG } from "./packets.ts";
 import { algorithmName, checkEncryptionKey } from "./pkesk.ts";
 import { minimalKey, UselessKey, type MinimalKey } from "./transferable-key.ts";
@@ -45,6 +46,8 @@ type PgpEncryption =
   | { readonly usable: true; readonly key: PgpEncryptionKey; readonly expires: number | undefined }
   | { readonly usable: false; readonly reason: PgpUnusable; readonly detail: string };
 
+/** Encrypts communications or storage (RFC 9580 5.2.3.29). */
+const ENCRYPTION_FLAGS = 0x04 | 0x08;
 /** RFC 9580 5.2.3.32. */
 const SEIPDV2_FEATURE = 0x08;
 
@@ -59,6 +62,7 @@ type VerifiableUser = { readonly userID: User["userID"]; verify(date: Date | nul
  */
 export async function readPgpCertificate(keyBytes: Uint8Array, now: number): Promise<PgpCertificate> {
   const minimal = minimalKey(keyBytes);
+  const { readKey } = await openpgp();
   const key = (await readKey({ binaryKey: minimal.bytes })) as WholeKey;
   // openpgp.js remembers the signatures that verify, and tries the others anew with every question, all in one turn; what the key
   // did sign and openpgp.js refuses all the same stays: the reason is told later
@@ -184,10 +188,7 @@ async function whyNone(key: Key, minimal: MinimalKey, date: Date, cause: unknown
 }
 
 function isForEncryption(subkey: Subkey): boolean {
-  const { encryptCommunication, encryptStorage } = enums.keyFlags;
-  return subkey.bindingSignatures.some(
-    ({ keyFlags }) => ((keyFlags?.[0] ?? 0) & (encryptCommunication | encryptStorage)) !== 0,
-  );
+  return subkey.bindingSignatures.some(({ keyFlags }) => ((keyFlags?.[0] ?? 0) & ENCRYPTION_FLAGS) !== 0);
 }
 
 // openpgp.js 6.3.2 tells its reasons by text alone; test/pgp/certificate.test.ts notices when a text changes

@@ -1,8 +1,9 @@
 // What the owner of an OpenPGP key has signed of it: only that is kept of a key that a mail brought, or merged.
-import { readKey, type SignaturePacket } from "openpgp";
+import type { SignaturePacket } from "openpgp";
 import { asError } from "../as-error.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
 import { dropForged, type WholeKey } from "./genuine-signatures.ts";
+import { openpgp } from "./openpgp.ts";
 import { bodyOf, readPacket } from "./packets.ts";
 import { ALGORITHM, bitLength, excessOf, readPublicKey } from "./public-key.ts";
 import { mergedKey, minimalKey } from "./transferable-key.ts";
@@ -54,6 +55,7 @@ export async function verifiedKey(keyBytes: Uint8Array, signal?: AbortSignal): P
   const packet = readPacket(minimal.bytes, 0);
   if ("fault" in packet) throw new Error("no key packet found");
   checkSigningKey(bodyOf(minimal.bytes, packet));
+  const { readKey } = await openpgp();
   const key = (await readKey({ binaryKey: minimal.bytes })) as WholeKey;
   // openpgp.js writes integers anew: a key that wrote them otherwise would become another one
   if (key.getFingerprint() !== minimal.fingerprint) throw new Error("the integers of the key are malformed");

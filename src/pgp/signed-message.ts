@@ -1,23 +1,11 @@
 // A detached OpenPGP signature over the first part of a multipart/signed mail (RFC 3156 5): which of the keys at hand made it.
-import {
-  config,
-  createMessage,
-  enums,
-  readKey,
-  readSignature,
-  SignaturePacket,
-  verify,
-  type Config,
-  type Key,
-  type PublicKey,
-  type Signature,
-  type Subkey,
-} from "openpgp";
+import type { Config, Key, PublicKey, Signature, SignaturePacket, Subkey } from "openpgp";
 import { asError } from "../as-error.ts";
 import { decodeArmor } from "./armor.ts";
 import { readPgpCertificate, type PgpCertificate } from "./certificate.ts";
+import { openpgp } from "./openpgp.ts";
 import { packetsIn, readPacket, TAG } from "./packets.ts";
-import { fingerprintOf, keyIdOf } from "./public-key.ts";
+import { ALGORITHM, fingerprintOf, keyIdOf } from "./public-key.ts";
 import { checkSigningKey, isStrongDigest, MAX_OFFERED_BYTES, verifiedKey } from "./self-signatures.ts";
 import { isIgnorable, isKeyPart, isPrimaryKey, mergedKey, minimalKey, publicBody } from "./transferable-key.ts";
 
@@ -51,11 +39,10 @@ const MAX_COPIES = 20;
 const MAX_KEYS_IN_ONE = 200;
 const MAX_AHEAD_MS = 15 * 60_000;
 
-const CURVE_DIGESTS: ReadonlySet<enums.hash | null> = new Set([
-  enums.hash.sha256,
-  enums.hash.sha384,
-  enums.hash.sha512,
-]);
+/** SHA-256, SHA-384 and SHA-512. */
+const CURVE_DIGESTS: ReadonlySet<number | null> = new Set([8, 9, 10]);
+/** Types of signatures over a message, binary and text (RFC 9580 5.2.1). */
+const OVER_MESSAGE: ReadonlySet<number | null> = new Set([0, 1]);
 
 /** RFC 9580 9.5; what is not here has no name to tell. */
 const DIGEST_NAMES: ReadonlyMap<number, string> = new Map([
@@ -66,16 +53,19 @@ const DIGEST_NAMES: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** What is asked of openpgp.js whatever its global settings say: it has no limit for decompression of its own. */
-const CONFIG: Config = {
-  ...config,
-  maxDecompressedMessageSize: 0,
-  rejectMessageHashAlgorithms: new Set([enums.hash.md5, enums.hash.sha1, enums.hash.ripemd, enums.hash.sha224]),
-  rejectHashAlgorithms: new Set([enums.hash.md5, enums.hash.ripemd]),
-  rejectPublicKeyAlgorithms: new Set([enums.publicKey.elgamal, enums.publicKey.dsa]),
-  minRSABits: 2047,
-  allowInsecureVerificationWithReformattedKeys: false,
-  allowMissingKeyFlags: false,
-};
+async function strictConfig(): Promise<Config> {
+  const { config, enums } = await openpgp();
+  return {
+    ...config,
+    maxDecompressedMessageSize: 0,
+    rejectMessageHashAlgorithms: new Set([enums.hash.md5, enums.hash.sha1, enums.hash.ripemd, enums.hash.sha224]),
+    rejectHashAlgorithms: new Set([enums.hash.md5, enums.hash.ripemd]),
+    rejectPublicKeyAlgorithms: new Set([enums.publicKey.elgamal, enums.publicKey.dsa]),
+    minRSABits: 2047,
+    allowInsecureVerificationWithReformattedKeys: false,
+    allowMissingKeyFlags: false,
+  };
+}
 
 /**
  * Verifies `signature`, armored or binary, over the octets `signed` as they stand (for a signature of type 0x01 with LF made
@@ -118,6 +108,7 @@ function binaryOf(signature: Uint8Array): Uint8Array {
 
 /** Detached signatures and nothing else: no one-pass signature, no literal data, no compression that would have to be undone. */
 async function readSignatures(bytes: Uint8Array): Promise<DetachedSignature[]> {
+  const { readSignature, SignaturePacket } = await openpgp();
   const signatures: DetachedSignature[] = [];
   let count = 0;
   for (const packet of packetsIn(bytes)) {
@@ -127,7 +118,7 @@ async function readSignatures(bytes: Uint8Array): Promise<DetachedSignature[]> {
     if (++count > MAX_SIGNATURE_PACKETS)
       throw new Error(`the signature part has more than ${MAX_SIGNATURE_PACKETS} signatures`);
     const binarySignature = bytes.subarray(packet.start, packet.end);
-    const whole = await readSignature({ binarySignature, config: CONFIG });
+    const whole = await readSignature({ binarySignature, config: await strictConfig() });
     const [read] = whole.packets;
     // another version or algorithm: nothing could verify it, and it may stand beside one that can be
     if (read instanceof SignaturePacket) signatures.push({ packet: read, whole });
@@ -199,14 +190,15 @@ async function judged(
   now: number,
   signal: AbortSignal | undefined,
 ): Promise<PgpSignatureVerdict> {
-  const { signatureType, hashAlgorithm, publicKeyAlgorithm, created } = signature.packet;
+  const { signatureType, hashAlgorithm, created } = signature.packet;
+  const publicKeyAlgorithm: number | null = signature.packet.publicKeyAlgorithm;
   // openpgp.js passes over signatures of other types without a word
-  if (signatureType !== enums.signature.binary && signatureType !== enums.signature.text)
+  if (!OVER_MESSAGE.has(signatureType))
     throw new Error(`the signature is of type ${signatureType ?? "none"} and not over a message`);
   if (!isStrongDigest(hashAlgorithm))
     throw new Error(`the signature is over a weak digest, ${DIGEST_NAMES.get(hashAlgorithm ?? 0) ?? "an unknown one"}`);
   // openpgp.js would load a library for it, which blocks for half a second; no program makes such signatures
-  if (publicKeyAlgorithm === enums.publicKey.ecdsa && !CURVE_DIGESTS.has(hashAlgorithm))
+  if (publicKeyAlgorithm === ALGORITHM.ecdsa && !CURVE_DIGESTS.has(hashAlgorithm))
     throw new Error("the signature is by ECDSA over SHA-3, which is not supported");
   if (created === null) throw new Error("the signature does not say when it was made");
   const signedAt = created.getTime();
@@ -214,7 +206,8 @@ async function judged(
     throw new Error(`the signature is from the future, ${new Date(signedAt).toISOString()}`);
   checkSigningKey(candidate.parts.get(keyFingerprint) ?? new Uint8Array(0));
   const bytes = await verifiedKey(mergedCopies(candidates, candidate.fingerprint), signal);
-  const key = await readKey({ binaryKey: bytes, config: CONFIG });
+  const { readKey } = await openpgp();
+  const key = await readKey({ binaryKey: bytes, config: await strictConfig() });
   // a sender's clock that is ahead by minutes makes neither its signature nor its new key bad
   const judgeAt = new Date(Math.max(now, signedAt));
   await checkFitness(key, signature.packet, keyFingerprint, judgeAt);
@@ -235,7 +228,7 @@ function mergedCopies(candidates: readonly Candidate[], fingerprint: string): Ui
 async function checkFitness(key: Key, { issuerKeyID }: SignaturePacket, keyFingerprint: string, date: Date) {
   let signer: Key | Subkey;
   try {
-    signer = await key.getSigningKey(issuerKeyID, date, undefined, CONFIG);
+    signer = await key.getSigningKey(issuerKeyID, date, undefined, await strictConfig());
   } catch (cause) {
     throw new Error(`key ${issuerKeyID.toHex()} may not sign: ${messageOf(cause)}`, { cause });
   }
@@ -244,6 +237,7 @@ async function checkFitness(key: Key, { issuerKeyID }: SignaturePacket, keyFinge
 }
 
 async function checkContent(content: Uint8Array, signature: Signature, key: PublicKey, date: Date) {
+  const { createMessage, verify } = await openpgp();
   const message = await createMessage({ binary: content });
   const { signatures } = await verify({
     message,
@@ -251,7 +245,7 @@ async function checkContent(content: Uint8Array, signature: Signature, key: Publ
     verificationKeys: key,
     date,
     format: "binary",
-    config: CONFIG,
+    config: await strictConfig(),
   });
   const [only] = signatures;
   if (only === undefined || signatures.length > 1) throw new Error("the signature does not verify");
