@@ -1,4 +1,5 @@
 // serve: runs everything until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
+import { flushCompileCache } from "node:module";
 import type { Command } from "commander";
 import { startApp } from "../app.ts";
 import { asError } from "../as-error.ts";
@@ -56,6 +57,8 @@ function serve(options: CommonOptions) {
       web: app.ports.web,
       metrics: app.ports.metrics,
     });
+    // by itself Node keeps what it has made of the source only at a regular end
+    flushCompileCache();
     const signal = await end;
     log.event("service.stopping", { signal });
     mayReload = false;
