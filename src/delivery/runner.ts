@@ -52,6 +52,7 @@ const PAUSE_FIRST_MS = 1000;
 const PAUSE_MAX_MS = 30_000;
 /** A message that is worked on alone keeps others waiting so long at most, and waits so long for those before it. */
 const ALONE_MS = 30_000;
+const WOKEN = "woken";
 
 export function createRunner(
   parts: WorkParts,
@@ -60,6 +61,7 @@ export function createRunner(
   observe: RunnerObserver,
 ): Runner {
   const inFlight = new Set<Promise<void>>();
+  const inWork = new Set<Leased>();
   const stopped = new AbortController();
   const aborted = new AbortController();
   let pauseMs = 0;
@@ -68,23 +70,26 @@ export function createRunner(
   let waker = new AbortController();
   const turns = createTurns(settings.maxEach, () => clock.monotonic());
 
+  // with a reason of its own: else each costs a DOMException with its stack
+  const wake = () => waker.abort(WOKEN);
   const sleep = async (delayMs: number) => {
     const signal = waker.signal;
     await clock.sleep(delayMs, signal);
     if (signal.aborted) waker = new AbortController();
   };
 
-  const keepLease = async (leased: Leased, done: AbortSignal) => {
+  /** A lease that takes long must not run out; until the work is given up. */
+  const keepLeases = async () => {
     for (;;) {
-      await clock.sleep(RENEW_EVERY_MS, done);
-      if (done.aborted) return;
-      await parts.spool.renew(leased, LEASE_MS);
+      await clock.sleep(RENEW_EVERY_MS, aborted.signal);
+      if (aborted.signal.aborted) return;
+      for (const leased of inWork)
+        await parts.spool.renew(leased, LEASE_MS).catch((cause: unknown) => observe.spoolFailed(asError(cause)));
     }
   };
 
   const workOn = async (leased: Leased, isUntouched: boolean) => {
-    const done = new AbortController();
-    const kept = keepLease(leased, done.signal).catch((cause: unknown) => observe.spoolFailed(asError(cause)));
+    inWork.add(leased);
     try {
       const { upstream } = await work(leased, parts, aborted.signal, isUntouched);
       if (upstream === "reached") markUp();
@@ -92,8 +97,7 @@ export function createRunner(
     } catch (cause) {
       observe.spoolFailed(asError(cause));
     } finally {
-      done.abort();
-      await kept;
+      inWork.delete(leased);
       if (!isUntouched) settings.suspects.done(leased);
     }
   };
@@ -134,7 +138,7 @@ export function createRunner(
     const task = workOn(leased, manner === "untouched").finally(() => {
       turns.ended(leased);
       inFlight.delete(task);
-      waker.abort();
+      wake();
     });
     inFlight.add(task);
     if (manner === "alone") await forAWhile(task);
@@ -164,6 +168,7 @@ export function createRunner(
   return {
     async run() {
       let told = "";
+      void keepLeases();
       while (!stopped.signal.aborted) {
         try {
           const isLeased = await leaseNext();
@@ -179,7 +184,7 @@ export function createRunner(
       }
       await releaseWaiting(0);
     },
-    wake: () => waker.abort(),
+    wake,
     async stop(deadlineMs) {
       stopped.abort();
       waker.abort();

@@ -15,13 +15,15 @@ export function base64Lines(binary: Sized): Sized {
     async *chunks() {
       let rest: Buffer = Buffer.alloc(0);
       for await (const chunk of binary.chunks()) {
-        let at = 0;
-        let block =
-          rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+        const block = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+        // first the line that was begun: what follows it needs no copy
+        let at = rest.length > 0 ? Math.min(LINE_BYTES - rest.length, block.length) : 0;
+        rest = Buffer.concat([rest, block.subarray(0, at)]);
+        if (rest.length > 0 && rest.length < LINE_BYTES) continue;
+        if (rest.length > 0) yield lines(rest);
         for (; block.length - at >= BLOCK_BYTES; at += BLOCK_BYTES) yield lines(block.subarray(at, at + BLOCK_BYTES));
-        block = block.subarray(at);
-        const whole = block.length - (block.length % LINE_BYTES);
-        if (whole > 0) yield lines(block.subarray(0, whole));
+        const whole = block.length - ((block.length - at) % LINE_BYTES);
+        if (whole > at) yield lines(block.subarray(at, whole));
         rest = Buffer.from(block.subarray(whole));
       }
       if (rest.length > 0) yield lines(rest);

@@ -52,7 +52,7 @@ export function sizedFrom(whole: Sized, offset: number): Sized {
 export async function collect(sized: Sized): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   for await (const chunk of sized.chunks()) parts.push(chunk);
-  return Buffer.concat(parts);
+  return joined(parts);
 }
 
 /** At least the first `count` bytes (fewer only when there are no more), as one buffer. */
@@ -64,5 +64,12 @@ export async function readHead(sized: Sized, count: number): Promise<Buffer> {
     have += chunk.length;
     if (have >= count) break;
   }
-  return Buffer.concat(parts);
+  return joined(parts);
+}
+
+/** One after the other; what is one piece already is not copied. */
+export function joined(parts: readonly Uint8Array[]): Buffer {
+  const [only, ...more] = parts;
+  if (only === undefined || more.length > 0) return Buffer.concat(parts);
+  return Buffer.from(only.buffer, only.byteOffset, only.length);
 }

@@ -23,6 +23,9 @@ export class GuardStop extends Error {}
 const WHOLE_BYTES = 1024 * 1024;
 /** The longest header section there can be, and room for the readers of a group. */
 const HEAD_BYTES = 512 * 1024;
+/** Base64 text of a structure without readers, and of one reader of it. */
+const FRAME_CHARS = 1024;
+const READER_CHARS = 2048;
 
 const SMIME_FIELDS: Record<string, RegExp> = {
   "content-type": /^application\/pkcs7-mime; smime-type=(?:enveloped-data|authEnveloped-data); name="smime\.p7m"$/,
@@ -34,7 +37,10 @@ const PGP_FIELDS: Record<string, RegExp> = {
 };
 const PGP_FRAME =
   /^--([\w-]{10,70})\r\nContent-Type: application\/pgp-encrypted\r\nContent-Description: PGP\/MIME version identification\r\n\r\nVersion: 1\r\n\r\n--\1\r\nContent-Type: application\/octet-stream; name="encrypted\.asc"\r\nContent-Disposition: inline; filename="encrypted\.asc"\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\n/;
-const BASE64_LINES = /^[A-Za-z0-9+/=\r\n]*$/;
+/** By octet: whether it may stand in base64 text in lines. A table: a regular expression would need the octets as text first. */
+const IS_BASE64 = Uint8Array.from({ length: 256 }, (_, octet) =>
+  /[A-Za-z0-9+/=\r\n]/.test(String.fromCharCode(octet)) ? 1 : 0,
+);
 /** With a hidden subject: every other field may repeat it, as Thread-Topic does. */
 const OUTSIDE =
   /^(?:from|sender|reply-to|to|cc|subject|date|message-id|in-reply-to|references|received|auto-submitted|precedence|x-jira-fingerprint|mime-version|content-.+|list-.*)$/;
@@ -82,8 +88,8 @@ async function proveCiphertext(message: Sized, plan: CiphertextPlan): Promise<Si
   if (region.end + region.tail.length !== message.size) {
     throw new GuardStop(`the ciphertext should end at octet ${region.end}, the message has ${message.size}`);
   }
-  const checked = proveRegion(message, head, region);
-  if (!isWhole) return checked;
+  if (!isWhole) return proveRegion(message, head, region);
+  // what was proved is what leaves: the octets in memory, not what a second reading would give
   return sizedBytes(await collect(proveRegion(sizedBytes(head), head, region)));
 }
 
@@ -112,7 +118,7 @@ function proveOuterHeader(header: HeaderSection, plan: CiphertextPlan): void {
 type Region = { readonly start: number; readonly end: number; readonly tail: string };
 
 function smimeRegion(head: Buffer, header: HeaderSection, plan: CiphertextPlan): Region {
-  const shape = readEnvelopedShape(fromBase64(head.subarray(header.size)));
+  const shape = ofFirst(head.subarray(header.size), plan, readEnvelopedShape);
   sameReaders(shape.readerIds, plan.readerIds);
   if (shape.totalSize === undefined) throw new GuardStop("the CMS structure has no definite length");
   return { start: header.size, end: header.size + linesSize(shape.totalSize, 76), tail: "" };
@@ -122,11 +128,22 @@ function pgpRegion(head: Buffer, header: HeaderSection, plan: CiphertextPlan): R
   const frame = PGP_FRAME.exec(head.toString("latin1", header.size, header.size + 1024));
   if (frame === null) throw new GuardStop("the body is not two parts of PGP/MIME");
   const start = header.size + frame[0].length;
-  const shape = readMessageShape(fromBase64(head.subarray(start)));
+  const shape = ofFirst(head.subarray(start), plan, readMessageShape);
   sameReaders(shape.readerIds, plan.readerIds);
   if (shape.totalSize === undefined) throw new GuardStop("the OpenPGP message has no definite length");
   const end = start + linesSize(shape.totalSize, 64) + "=CRC4\r\n".length;
   return { start, end, tail: `-----END PGP MESSAGE-----\r\n\r\n--${frame[1] ?? ""}--\r\n` };
+}
+
+/** The readers and the length stand first, so the rest is decoded only when a reader takes more room than any usual one. */
+function ofFirst<T>(text: Buffer, plan: CiphertextPlan, read: (head: Buffer) => T): T {
+  const first = FRAME_CHARS + READER_CHARS * plan.readerIds.length;
+  try {
+    return read(fromBase64(text.subarray(0, first)));
+  } catch (cause) {
+    if (text.length <= first) throw cause;
+    return read(fromBase64(text));
+  }
 }
 
 /** The message again, with every octet from the end of the head on checked while it is read. */
@@ -142,8 +159,7 @@ function proveRegion(message: Sized, head: Buffer, region: Region): Sized {
         const to = Math.min(Math.max(region.end - at, 0), bytes.length);
         if (!bytes.subarray(0, from).equals(head.subarray(at, at + from)))
           throw new GuardStop("the head changed between proof and sending");
-        if (!BASE64_LINES.test(bytes.toString("latin1", from, to)))
-          throw new GuardStop("an octet that is not base64 is among the ciphertext");
+        if (!isBase64(bytes, from, to)) throw new GuardStop("an octet that is not base64 is among the ciphertext");
         tail += bytes.toString("latin1", to);
         at += bytes.length;
         if (!region.tail.startsWith(tail)) throw new GuardStop("something else follows the ciphertext");
@@ -152,6 +168,12 @@ function proveRegion(message: Sized, head: Buffer, region: Region): Sized {
       if (tail !== region.tail) throw new GuardStop("the ciphertext does not end as it should");
     },
   };
+}
+
+function isBase64(bytes: Uint8Array, from: number, to: number): boolean {
+  let all = 1;
+  for (let at = from; at < to; at++) all &= IS_BASE64[bytes[at] ?? 0] ?? 0;
+  return all === 1;
 }
 
 async function headerOf(message: Sized): Promise<HeaderSection> {

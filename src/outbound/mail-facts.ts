@@ -1,5 +1,5 @@
 // MailFacts: what the treatment of a message's recipients needs to know about the message itself, read once.
-import { collect, readHead, type Sized } from "../mail/chunks.ts";
+import { collect, readHead, sizedBytes, type Sized } from "../mail/chunks.ts";
 import { addressesOf } from "../mail/address-list.ts";
 import type { Mailbox } from "../mail/address.ts";
 import { decodeWords } from "../mail/encoded-word.ts";
@@ -17,6 +17,7 @@ import { projectsOf } from "./rules.ts";
 
 export type MailFacts = {
   readonly header: HeaderSection;
+  /** The message; a short one is in memory now. */
   readonly content: Sized;
   /** Projects of the issue keys in the subject. */
   readonly projects: readonly string[];
@@ -32,8 +33,10 @@ export type MailFacts = {
 const HEAD_BYTES = MAX_HEADER_BYTES + 4096;
 
 /** Recovery mails are looked for only when a policy may exempt them. Throws when the stored message cannot be read. */
-export async function readMailFacts(content: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
-  const head = await readHead(content, HEAD_BYTES);
+export async function readMailFacts(stored: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
+  const head = await readHead(stored, HEAD_BYTES);
+  // what was read whole is not read and opened once more
+  const content = head.length === stored.size ? sizedBytes(head) : stored;
   const header = readHeader(head, true);
   if (header === undefined) throw new Error("the header section of the message does not end");
   const value = (name: string) => {

@@ -1,4 +1,5 @@
 // Spool door: what a listener does with each message: adds the trace field, stops loops, and puts it into the sealed spool.
+import { joined } from "../mail/chunks.ts";
 import { readHeader, fieldsNamed, fieldValue, MAX_HEADER_BYTES } from "../mail/header.ts";
 import { isOwnHop, MAX_HOPS, MAX_OWN_HOPS, receivedField } from "../mail/trace.ts";
 import type { Route, Spool } from "../spool/spool.ts";
@@ -65,14 +66,17 @@ export function spoolDoor(
 function loopDetector({ hostname, route }: DoorSettings) {
   const parts: Uint8Array[] = [];
   let size = 0;
+  let isPassed = false;
   return {
     take(chunk: Uint8Array): void {
-      if (size > MAX_HEADER_BYTES) return;
+      if (isPassed || size > MAX_HEADER_BYTES) return;
       parts.push(chunk);
       size += chunk.length;
+      // an end that lies across two chunks is not seen, and costs no more than memory
+      isPassed = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length).includes("\r\n\r\n");
     },
     isLoop(): boolean {
-      const header = readHeader(Buffer.concat(parts), true);
+      const header = readHeader(joined(parts), true);
       const hops = header === undefined ? [] : fieldsNamed(header, "received");
       const own = hops.filter((hop) => isOwnHop(fieldValue(hop), hostname)).length;
       return hops.length >= MAX_HOPS[route] || own >= MAX_OWN_HOPS;
