@@ -91,8 +91,7 @@ export function cachedSource<K extends RecipientKey>(source: KeySource<K>, parts
       return { ...kept.answer, cached: true };
     }
     const answer = await askServer(mailbox);
-    // what was set aside is only known to whoever asks: such an answer is not kept
-    if (answer.kind === "failed" || answer.setAside !== undefined) return answer;
+    if (answer.kind === "failed") return answer;
     const until = believedUntil(answer, mailbox, askedAt, times, isFit);
     if (mine === generation && until > askedAt) {
       remember(mailbox.key, answer, askedAt, until);

@@ -3,7 +3,9 @@ import type { Lookup } from "./lookup.ts";
 import type { KeyKind, RecipientKey } from "./recipient-key.ts";
 
 /** An answer that may be believed for a while. */
-export type KeptAnswer<K> = Exclude<Lookup<readonly K[]>, { kind: "failed" }>;
+export type KeptAnswer<K> = Exclude<Lookup<readonly K[]>, { kind: "failed" }> & {
+  readonly setAside?: readonly string[];
+};
 
 /** Whose answers: `settings` is a digest of the source's settings, so that answers got with others are never seen. */
 export type CacheShelf = { readonly source: string; readonly kind: KeyKind; readonly settings: string };

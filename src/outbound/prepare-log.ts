@@ -12,17 +12,22 @@ import type { Treatment } from "./treatment.ts";
 
 /** So many addresses are remembered of which it was told why one of their look-ups failed. */
 const TOLD_ADDRESSES = 10_000;
+const TOLD_AGAIN_MS = 10 * 60_000;
 
 /**
  * Why a source failed is told by `health`, once; the lines of each mail only name the source. What is one address's alone, or its
- * domain's own server's, is told in such a line, once for that address until it gets another answer.
+ * domain's own server's, is told in such a line, once for that address until it gets another answer; what is said in the same words
+ * of many addresses, as by a server that floods, once in ten minutes.
  */
 export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): PrepareObserver {
   const told = new LRUCache<string, string>({ max: TOLD_ADDRESSES });
+  const toldOfAny = new LRUCache<string, true>({ max: TOLD_ADDRESSES, ttl: TOLD_AGAIN_MS });
   /** What is wrong with one address, if it was not told of it before. */
   const news = (recipient: Mailbox, { source, kind, fault: cause, isOnlyHere, hasManyServers }: TrailEntry) => {
     const about = `${source} ${kind} ${recipient.key}`;
+    const ofAny = (fault: string) => `${source} ${kind} ${fault}`;
     if (cause === undefined) {
+      toldOfAny.delete(ofAny(told.get(about) ?? ""));
       told.delete(about);
       return undefined;
     }
@@ -31,6 +36,8 @@ export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): Pr
     const fault = withCauses(cause instanceof SourceAtRest && cause.cause instanceof Error ? cause.cause : cause);
     if (told.get(about) === fault) return undefined;
     told.set(about, fault);
+    if (toldOfAny.has(ofAny(fault))) return undefined;
+    toldOfAny.set(ofAny(fault), true);
     return fault;
   };
   const lookedUp: PrepareObserver["lookedUp"] = (queueId, recipient, trail) => {

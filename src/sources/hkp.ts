@@ -77,6 +77,11 @@ async function probe(base: URL, get: HttpGet, signal: AbortSignal) {
       const what = `${answerer(base)} answered ${status} for an address that cannot exist, where a key server says 404`;
       return { ok: false, detail: `${what}; ${SETTING}` };
     }
+    // those that tell nothing of themselves know at least that they were asked: 501, 400
+    if (stats.status === 404) {
+      const what = `${answerer(base)} answered 404 to everything, as a web server does that is no key server`;
+      return { ok: false, detail: `${what}; ${SETTING}` };
+    }
     return stats.status === 200
       ? { ok: true, detail: `${base.origin} is a key server` }
       : { ok: true, detail: `${base.origin} answers, but does not say that it is a key server (${stats.status})` };

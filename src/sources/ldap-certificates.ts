@@ -1,5 +1,5 @@
 // LDAP certificates: what a directory holds for one address, as candidates: userSMIMECertificate before userCertificate (RULES R5).
-import { AndFilter, EqualityFilter, type Filter } from "ldapts";
+import { AndFilter, EqualityFilter, OrFilter, PresenceFilter, type Filter } from "ldapts";
 import { LdapFault, shown } from "../ldap/ldap-fault.ts";
 import type { LdapEntry, LdapServer } from "../ldap/ldap-server.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
@@ -30,6 +30,8 @@ const MAX_VALUES = 100;
 /** Each of them may need a certification path, in one go. */
 const MAX_CANDIDATES = 50;
 const MAX_NOTES = 20;
+/** People whose certificates are looked at to find out whether there are any. */
+const SAMPLE = 5;
 
 /** All certificates of all entries that have this address. Rejects with an LdapFault. */
 export async function certificatesFor(
@@ -58,6 +60,36 @@ export async function certificatesFor(
   if (unknown !== undefined && candidates.length === 0) throw unknown;
   const noted = notes.length > 0 ? { setAside: abridged(notes) } : {};
   return candidates.length === 0 ? { ...absent, ...noted } : { ...found(candidates), ...noted };
+}
+
+/**
+ * Why nobody's certificate can be read below `place`, as an operator would say it; undefined when somebody's can. Of a few people
+ * that have one, whoever they are. Rejects with an LdapFault.
+ */
+export async function certificatesMissing(place: CertificatePlace, signal: AbortSignal): Promise<string | undefined> {
+  const { server, baseDn, filter, mailAttribute } = place;
+  const present = (attribute: string) => new PresenceFilter({ attribute });
+  const having = new AndFilter({
+    filters: [
+      ...(filter === undefined ? [] : [filter]),
+      present(mailAttribute),
+      new OrFilter({ filters: PLACES.map(({ name }) => present(name)) }),
+    ],
+  });
+  const search = { base: baseDn, scope: "sub", filter: having, attributes: ATTRIBUTES, atMost: SAMPLE } as const;
+  const entries = await server.search(search, signal).catch((cause: unknown) => {
+    if (cause instanceof LdapFault && cause.kind === "referral") return cause.entries;
+    throw cause;
+  });
+  const certificates = PLACES.map(({ name }) => name).join(" or ");
+  if (entries.length === 0) return `no entry below ${baseDn} that matches shows a ${certificates}`;
+  const notes: string[] = [];
+  for (const entry of entries) {
+    const { certificates, unreadable } = await readValues(entry);
+    if (certificates > 0) return undefined;
+    notes.push(...unreadable);
+  }
+  return `of ${entries.length} entries none has a certificate that can be read: ${notes[0] ?? `no ${certificates} is shown`}`;
 }
 
 /** At most 20 notes, the last of which counts the others. */
@@ -118,7 +150,13 @@ function isFor(address: string, mailbox: Mailbox): boolean {
   return "mailbox" in parsed && parsed.mailbox.key === mailbox.key;
 }
 
-async function readEntry(entry: LdapEntry, mailbox: Mailbox) {
+type ReadEntry = {
+  readonly read: readonly { readonly place: (typeof PLACES)[number]; readonly certificates: readonly Certificate[] }[];
+  readonly unreadable: readonly string[];
+  readonly certificates: number;
+};
+
+async function readValues(entry: LdapEntry): Promise<ReadEntry> {
   const unreadable: string[] = [];
   const read: { readonly place: (typeof PLACES)[number]; readonly certificates: readonly Certificate[] }[] = [];
   for (const place of PLACES) {
@@ -130,6 +168,11 @@ async function readEntry(entry: LdapEntry, mailbox: Mailbox) {
       if (contents.kind === "store") read.push({ place, certificates: contents.certificates });
     }
   }
+  return { read, unreadable, certificates: read.reduce((sum, one) => sum + one.certificates.length, 0) };
+}
+
+async function readEntry(entry: LdapEntry, mailbox: Mailbox) {
+  const { read, unreadable } = await readValues(entry);
   const companions = uniqueOf(read.flatMap(({ certificates }) => certificates).filter(({ isCa }) => isCa));
   const keys = PLACES.flatMap((place) => {
     const certificates = read.flatMap((one) => (one.place === place ? one.certificates : []));

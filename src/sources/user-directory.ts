@@ -8,7 +8,7 @@ import { faultOf, LdapFault } from "../ldap/ldap-fault.ts";
 import { parseLdapFilter } from "../ldap/ldap-filter.ts";
 import type { LdapServer } from "../ldap/ldap-server.ts";
 import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
-import { certificatesFor, hiddenFault, type CertificatePlace } from "./ldap-certificates.ts";
+import { certificatesFor, certificatesMissing, hiddenFault, type CertificatePlace } from "./ldap-certificates.ts";
 import { withheldBy } from "./withheld.ts";
 
 export { withheldBy };
@@ -100,7 +100,12 @@ async function probeOf(place: CertificatePlace, settingName: string, signal: Abo
   if (hidden !== undefined) throw hidden;
   // a look-up that finds nobody: here shows that the server refers elsewhere for a part of the base
   await ask("sub", within(new EqualityFilter({ attribute: mailAttribute, value: NOBODY })));
-  return { ok: true, detail: `${server.access}; the filter matches users below ${baseDn}` };
+  const missing = await certificatesMissing(place, signal);
+  if (missing !== undefined) return { ok: false, detail: `${server.access}; ${missing}; see ${settingName}` };
+  return {
+    ok: true,
+    detail: `${server.access}; the filter matches users below ${baseDn}, and certificates can be read`,
+  };
 }
 
 /** RFC 2606 2: no such domain. */

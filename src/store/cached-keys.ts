@@ -50,7 +50,7 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- one statement, that rejects rather than wait
     async write({ source, kind, settings }, addressKey, answer, { askedAt, until, epoch }) {
-      const keys = answer.kind === "absent" ? null : bytesOf(answer.value);
+      const keys = bytesOf(answer);
       const row = [source, kind, settings, addressKey, epoch, askedAt, until, keys] as const;
       writeOne.run(...row);
     },
@@ -85,8 +85,17 @@ export function sqlKeyCache({ sql, sqlite }: Database, maxRows = MAX_ROWS): SqlK
 
 type StoredKey = { readonly bytes: string; readonly place?: Place; readonly companions?: readonly number[] };
 
-/** Keys of one address often share their companions: each certificate is written once. */
-function bytesOf(keys: readonly RecipientKey[]): Uint8Array {
+type StoredAnswer = {
+  /** None: absent. */
+  readonly keys: readonly StoredKey[];
+  readonly companions: readonly string[];
+  readonly setAside?: readonly string[];
+};
+
+/** `null`: absent, and nothing to be said of it. Keys of one address often share their companions: each is written once. */
+function bytesOf({ setAside, ...answer }: KeptAnswer<RecipientKey>): Uint8Array | null {
+  if (answer.kind === "absent" && setAside === undefined) return null;
+  const keys = answer.kind === "absent" ? [] : answer.value;
   const companions: string[] = [];
   const numberOf = (der: Uint8Array) => {
     const text = Buffer.from(der).toString("base64");
@@ -102,7 +111,8 @@ function bytesOf(keys: readonly RecipientKey[]): Uint8Array {
       ...(others.length === 0 ? {} : { companions: others.map(({ der }) => numberOf(der)) }),
     };
   });
-  return Buffer.from(JSON.stringify({ keys: stored, companions }));
+  const whole: StoredAnswer = { keys: stored, companions, ...(setAside === undefined ? {} : { setAside }) };
+  return Buffer.from(JSON.stringify(whole));
 }
 
 /** Rejects when the row cannot be read: then the source is asked. */
@@ -112,7 +122,12 @@ async function answerIn<K extends RecipientKey>(
   now: number,
 ): Promise<KeptAnswer<K>> {
   if (bytes === null) return { kind: "absent" };
-  const stored = JSON.parse(Buffer.from(bytes).toString()) as { keys: StoredKey[]; companions: string[] };
+  const stored = JSON.parse(Buffer.from(bytes).toString()) as StoredAnswer;
+  const { setAside } = stored;
+  // without a note an absence is no row of this kind
+  if (stored.keys.length === 0 && setAside === undefined) throw new Error("neither keys nor notes");
+  const noted = setAside === undefined ? {} : { setAside };
+  if (stored.keys.length === 0) return { kind: "absent", ...noted };
   const others = stored.companions.map((text) => parseCertificate(Buffer.from(text, "base64")));
   const keys = stored.keys.map(async ({ bytes: text, place, companions = [] }) => {
     const key = await readKey(kind, Buffer.from(text, "base64"), now);
@@ -122,5 +137,5 @@ async function answerIn<K extends RecipientKey>(
       ...(companions.length === 0 ? {} : { companions: companions.flatMap((number) => others[number] ?? []) }),
     } as K;
   });
-  return { kind: "found", value: await Promise.all(keys) };
+  return { kind: "found", value: await Promise.all(keys), ...noted };
 }

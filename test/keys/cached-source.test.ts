@@ -92,6 +92,19 @@ describe("what is kept", () => {
     expect(asked).toEqual([ALICE, BOB, BOB, ALICE].map(({ address }) => address));
   });
 
+  test("what was set aside is kept with its answer, for this process and for others: nobody is asked again for it", async () => {
+    const gone = { ...absent, setAside: ["uid=alice is marked as revoked"] };
+    const cache = memoryCache();
+    const first = scripted(gone);
+    const own = stage(first.source, { cache });
+    await own.cached.find(ALICE, never);
+    const again = await own.cached.find(ALICE, never);
+    expect(again).toEqual({ ...gone, cached: true });
+    const second = scripted();
+    expect(await stage(second.source, { cache }).cached.find(ALICE, never)).toEqual({ ...gone, cached: true });
+    expect([...first.asked, ...second.asked]).toEqual([ALICE.address]);
+  });
+
   test("a failure is not kept, and never read as an absence", async () => {
     const { source, asked } = scripted(failed(new Error("refused")), absent);
     const { cached } = stage(source);

@@ -65,10 +65,31 @@ test("one person's entry that cannot be used takes no source down", () => {
 test("what is wrong with one person's entry is told once for that person, not for every mail", () => {
   const { told, health, log, metrics } = stage();
   const observer = prepareLog(log, metrics, health);
-  const trail = [entry({ answer: "failed", fault: new Error("ldap: 40 certificates"), isOnlyHere: true })];
-  for (const to of ["ann", "ann", "bob", "ann"]) observer.lookedUp("1", mailbox(`${to}@example.com`), trail);
-  const told40 = "lookup.failed ldap ldap: 40 certificates";
-  expect(told).toEqual([told40, "lookup.failed ldap", told40, "lookup.failed ldap"]);
+  const trail = (count: number) => [
+    entry({ answer: "failed", fault: new Error(`ldap: ${count} certificates`), isOnlyHere: true }),
+  ];
+  const seen = [
+    ["ann", 40],
+    ["ann", 40],
+    ["bob", 50],
+    ["ann", 40],
+  ] as const;
+  for (const [to, count] of seen) observer.lookedUp("1", mailbox(`${to}@example.com`), trail(count));
+  const cause = (count: number) => `lookup.failed ldap ldap: ${count} certificates`;
+  expect(told).toEqual([cause(40), "lookup.failed ldap", cause(50), "lookup.failed ldap"]);
+});
+
+test("what a server that floods gets said of it for every address is told once, and again when it comes back after a good answer", () => {
+  const { told, health, log, metrics } = stage();
+  const observer = prepareLog(log, metrics, health);
+  const flood = [entry({ answer: "failed", fault: new Error("answer larger than 1 MiB"), isOnlyHere: true })];
+  const people = ["ann", "bob", "eve"].map((name) => mailbox(`${name}@example.com`));
+  for (const person of people) observer.lookedUp("1", person, flood);
+  const [cause, again] = ["lookup.failed ldap answer larger than 1 MiB", "lookup.failed ldap"];
+  expect(told.splice(0)).toEqual([cause, again, again]);
+  observer.lookedUp("1", people[0]!, [entry({})]);
+  for (const person of people) observer.lookedUp("1", person, flood);
+  expect(told.slice(1)).toEqual([cause, again, again]);
 });
 
 test("a source that was skipped is neither up nor down; one name in both chains is two sources", () => {
@@ -87,7 +108,7 @@ test("the directories of many domains are no source that is down because of one 
   expect([told, health.states(), await up()]).toEqual([[], {}, []]);
 });
 
-test("why the directory of a domain failed is told once for each address of it, also while it rests, and again afterwards", () => {
+test("why the directory of a domain failed is told once for all its addresses, also while it rests, and again afterwards", () => {
   const { told, health, log, metrics } = stage();
   const observer = prepareLog(log, metrics, health);
   const [ann, bob] = ["ann@bad.example", "bob@bad.example"].map((address) => mailbox(address));
@@ -97,7 +118,7 @@ test("why the directory of a domain failed is told once for each address of it, 
   saw(atRest(), bob);
   const cause = "lookup.failed wkd bad.example answered 500";
   const again = "lookup.failed wkd";
-  expect(told.splice(0)).toEqual([cause, again, again, again, cause]);
+  expect(told.splice(0)).toEqual([cause, again, again, again, again]);
   observer.lookedUp("1", ann!, [wkd({})]);
   saw(broken());
   expect(told).toEqual(["lookup.absent wkd", cause]);

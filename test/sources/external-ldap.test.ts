@@ -59,7 +59,8 @@ test("R24: verify says how it got in, without sending an address of anybody", as
   const source = external(null);
   expect(await source.probe(never)).toEqual({
     ok: true,
-    detail: "anonymous, TLS verified; the filter matches users below ou=people,dc=example,dc=com",
+    detail:
+      "anonymous, TLS verified; the filter matches users below ou=people,dc=example,dc=com, and certificates can be read",
   });
   expect(source.disclosed.count).toBe(0);
 });

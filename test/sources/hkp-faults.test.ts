@@ -74,10 +74,12 @@ describe("a server that does not answer as one", () => {
     });
   });
 
-  test("the probe: 404 for everything is a server that does not say what it is; 200 for everything is no key server", async () => {
+  test("the probe: a server that says 404 to everything, or 200 to everything, is no key server", async () => {
     expect(await keyServer(await answering(404)).probe(never)).toEqual({
-      ok: true,
-      detail: expect.stringMatching(/answers, but does not say that it is a key server \(404\)$/) as string,
+      ok: false,
+      detail: expect.stringMatching(
+        /answered 404 to everything, as a web server .*; see pgp\.keyServer\.url$/,
+      ) as string,
     });
     for (const status of [200, 403, 500, 501]) {
       expect(await keyServer(await answering(status)).probe(never)).toEqual({

@@ -276,9 +276,20 @@ describe("R24: verify", () => {
     const source = directory(openldap, { settings: { tls: "starttls", ca: openldap.ca, ...READER } });
     expect(await source.probe(never)).toEqual({
       ok: true,
-      detail: `bound as ${READER.user}, TLS verified; the filter matches users below ${PEOPLE}`,
+      detail: `bound as ${READER.user}, TLS verified; the filter matches users below ${PEOPLE}, and certificates can be read`,
     });
     expect(source.disclosed.count).toBe(0);
+  });
+  test("says that nobody shows a certificate, or none that can be read", async () => {
+    expect(await directory(openldap, { userFilter: "(uid=nocert)" }).probe(never)).toEqual({
+      ok: false,
+      detail: `anonymous, in clear; no entry below ${PEOPLE} that matches shows a userSMIMECertificate or userCertificate; see smime.userDirectories[0]`,
+    });
+    const { ok, detail } = await directory(ad, { userFilter: "(uid=broken)" }).probe(never);
+    expect(ok).toBe(false);
+    expect(detail).toMatch(
+      /; of 1 entries none has a certificate that can be read: user\w+Certificate of uid=broken,.*; see smime/i,
+    );
   });
   test("says that the filter matches nobody", async () => {
     expect(await directory(openldap, { userFilter: "(title=chief)" }).probe(never)).toEqual({

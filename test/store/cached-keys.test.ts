@@ -66,6 +66,18 @@ test("nothing is believed after its time, before it was asked for, or after an e
   expect(await keptIn(KEYSERVER, ALICE)).toBeDefined();
 });
 
+test("what was set aside is kept with the answer, also when nothing else was there", async () => {
+  const setAside = ["uid=alice: not a certificate"];
+  await store.cache.write(LDAP, ALICE, { ...absent, setAside }, time());
+  await store.cache.write(LDAP, BOB, { ...found([certificateOf("bob")]), setAside }, time());
+  expect((await keptIn(LDAP, ALICE))?.answer).toEqual({ ...absent, setAside });
+  expect((await keptIn(LDAP, BOB))?.answer).toMatchObject({
+    kind: "found",
+    value: [{ fingerprint: certificateOf("bob").fingerprint }],
+    setAside,
+  });
+});
+
 test("CONF-31: what was asked for before an expiry is not kept after it", async () => {
   const { epoch } = await store.cache.read(LDAP, ALICE, now());
   const other = await folder.open();
@@ -102,9 +114,11 @@ test("R21: expiring the cache touches no personal key", async () => {
 test("LOOK-22: a row that was damaged is asked for again, never taken for an absence", async () => {
   await store.cache.write(LDAP, ALICE, found([certificateOf("alice")]), time());
   const database = new DatabaseSync(join(folder.dataDir, "sealpost.db"));
-  database.exec(`UPDATE cached_keys SET keys = CAST('{"keys":[{"bytes":"AAAA"}],"companions":[]}' AS BLOB)`);
+  for (const damaged of ['{"keys":[{"bytes":"AAAA"}],"companions":[]}', '{"keys":[],"companions":[]}', "{"]) {
+    database.prepare("UPDATE cached_keys SET keys = CAST(? AS BLOB)").run(damaged);
+    expect(await store.cache.read(LDAP, ALICE, now())).toMatchObject({ kept: undefined });
+  }
   database.close();
-  expect(await store.cache.read(LDAP, ALICE, now())).toMatchObject({ kept: undefined });
 });
 
 test("rows that are out of date are pruned", async () => {
