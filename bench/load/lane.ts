@@ -17,10 +17,10 @@ export type ServerTls = { readonly cert: string; readonly key: string; readonly 
 const ROUNDS = 3;
 const MAIL_BYTES = 32 * 1024;
 /** Seconds that one run should about take. */
-const RUN_SECONDS = 1.5;
+const RUN_SECONDS = 1.2;
 const LEAST_MAILS = 64;
 /** Until the machine code of a relay in JavaScript is made. */
-const WARM_UP_SECONDS = 4;
+const WARM_UP_SECONDS = 3;
 
 export async function openLane(open: (sinkPort: number) => Promise<Peer>, tls?: ServerTls): Promise<Lane> {
   const sink = await startSink(tls === undefined ? {} : { certificate: tls });
