@@ -111,10 +111,14 @@ export function armored(binary: Sized, type: "MESSAGE"): Sized {
       let rest: Buffer = Buffer.alloc(0);
       for await (const chunk of binary.chunks()) {
         crc = crc24(chunk, crc);
-        const fresh = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-        const bytes = rest.length > 0 ? Buffer.concat([rest, fresh]) : fresh;
-        const whole = bytes.length - (bytes.length % LINE_BYTES);
-        for (let at = 0; at < whole; at += BLOCK_BYTES)
+        const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+        // first the line that was begun: what follows it needs no copy
+        const first = rest.length > 0 ? Math.min(LINE_BYTES - rest.length, bytes.length) : 0;
+        rest = Buffer.concat([rest, bytes.subarray(0, first)]);
+        if (rest.length > 0 && rest.length < LINE_BYTES) continue;
+        if (rest.length > 0) yield wholeLines(rest);
+        const whole = bytes.length - ((bytes.length - first) % LINE_BYTES);
+        for (let at = first; at < whole; at += BLOCK_BYTES)
           yield wholeLines(bytes.subarray(at, Math.min(at + BLOCK_BYTES, whole)));
         // a copy: the producer may use its chunk again
         rest = Buffer.from(bytes.subarray(whole));

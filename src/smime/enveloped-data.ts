@@ -18,6 +18,7 @@ const AUTH_ENVELOPED_DATA = oid("1.2.840.113549.1.9.16.1.23");
 const PKCS7_DATA = oid("1.2.840.113549.1.7.1");
 const AES256_CBC = oid("2.16.840.1.101.3.4.1.42");
 const AES256_GCM = oid("2.16.840.1.101.3.4.1.46");
+const KEY_BYTES = 32;
 const BLOCK_BYTES = 16;
 const GCM_NONCE_BYTES = 12;
 const GCM_TAG_BYTES = 16;
@@ -45,14 +46,16 @@ export function envelopedData(
   options: EnvelopedDataOptions,
 ): Sized {
   if (certificates.length === 0) throw new Error("EnvelopedData without a recipient");
-  const key = randomBytes(32);
+  // one draw: each call costs as much as the octets
+  const random = randomBytes(KEY_BYTES + BLOCK_BYTES);
+  const key = random.subarray(0, KEY_BYTES);
   const recipients = certificates.map((certificate) => recipientInfoFor(certificate, options.keyTransport));
   const recipientInfos = setOf(...recipients.map((recipient) => recipient.wrap(key)));
   const isPlainVersion = recipients.every(({ kind }) => kind === "key-transport");
   const framing =
     options.contentEncryption === "aes256-gcm"
-      ? gcmFraming(plain.size, key, recipientInfos)
-      : cbcFraming(plain.size, key, recipientInfos, isPlainVersion ? 0 : 2);
+      ? gcmFraming(plain.size, key, random.subarray(KEY_BYTES, KEY_BYTES + GCM_NONCE_BYTES), recipientInfos)
+      : cbcFraming(plain.size, key, random.subarray(KEY_BYTES), recipientInfos, isPlainVersion ? 0 : 2);
   return {
     size: framing.head.length + framing.encryptedSize + framing.tailSize,
     async *chunks() {
@@ -72,8 +75,7 @@ export function envelopedData(
   };
 }
 
-function cbcFraming(plainSize: number, key: Buffer, recipientInfos: Buffer, version: number): Framing {
-  const iv = randomBytes(BLOCK_BYTES);
+function cbcFraming(plainSize: number, key: Buffer, iv: Buffer, recipientInfos: Buffer, version: number): Framing {
   // PKCS#7 padding: 1 to 16 octets (RFC 5652 6.3)
   const encryptedSize = plainSize - (plainSize % BLOCK_BYTES) + BLOCK_BYTES;
   const algorithm = sequence(AES256_CBC, octetString(iv));
@@ -89,8 +91,7 @@ function cbcFraming(plainSize: number, key: Buffer, recipientInfos: Buffer, vers
 }
 
 /** AES-GCM in CMS: nonce of 12 octets, tag of 16 as the MAC after the content (RFC 5084 3.2, RFC 5083 2.1). */
-function gcmFraming(plainSize: number, key: Buffer, recipientInfos: Buffer): Framing {
-  const nonce = randomBytes(GCM_NONCE_BYTES);
+function gcmFraming(plainSize: number, key: Buffer, nonce: Buffer, recipientInfos: Buffer): Framing {
   const algorithm = sequence(AES256_GCM, sequence(octetString(nonce), smallInteger(GCM_TAG_BYTES)));
   const tailSize = 2 + GCM_TAG_BYTES;
   return {
