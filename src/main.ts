@@ -19,7 +19,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ register(program: Comman
   version: () => import("./cli/version.ts"),
 };
 
-/** Runs one command line (without node and script). The exit code goes to process.exitCode; thrown is only what keeps a command from being loaded. */
+/**
+ * Runs one command line (without node and script). The exit code goes to process.exitCode; thrown is only what keeps a command
+ * from being loaded.
+ */
 export async function main(args: readonly string[]): Promise<void> {
   endWhenReaderGoes();
   const program = new Command("sealpost")

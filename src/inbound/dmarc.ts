@@ -1,10 +1,9 @@
 // Dmarc: our own check whether the author's domain stands by a message (RFC 6376, 9989), by mailauth and within bounds.
 //
 // Behind a border MTA the host that delivered the message from outside is not known, so DKIM is what counts, and SPF cannot be
-// asked. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`. mailauth is loaded when it is first needed.
+// asked. ARC, BIMI and MTA-STS are never touched, and no question goes out but by `resolve`.
 import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
-import type { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { asError } from "../as-error.ts";
 import { parseMailbox, type Mailbox } from "../mail/address.ts";
 import { readHead, sizedFrom, type Sized } from "../mail/chunks.ts";
@@ -38,7 +37,17 @@ export const DMARC_LIMITS = {
 
 export type DmarcLimits = { readonly [limit in keyof typeof DMARC_LIMITS]: number };
 
-type Signature = Awaited<ReturnType<typeof dkimVerify>>["results"][number];
+/** Who checks by other evidence does without mailauth. Loading it takes a moment in which nothing else goes on: best at the start. */
+export async function loadMailauth() {
+  const [{ dkimVerify }, { evaluateDmarc }] = await Promise.all([
+    import("mailauth/lib/dkim/verify.js"),
+    import("mailauth/lib/dmarc/index.js"),
+  ]);
+  return { dkimVerify, evaluateDmarc };
+}
+
+type Mailauth = Awaited<ReturnType<typeof loadMailauth>>;
+type Signature = Awaited<ReturnType<Mailauth["dkimVerify"]>>["results"][number];
 
 const no = (reason: string): Belief => ({ believed: false, reason });
 
@@ -74,7 +83,7 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
     objectMode: false,
   });
   try {
-    const { dkimVerify } = await import("mailauth/lib/dkim/verify.js");
+    const { dkimVerify } = await loadMailauth();
     const dkim = await dkimVerify(octets, { resolver, strict: true, curTime: now, sender: author.address });
     // mailauth must read the same one author as we did
     const [from = "", ...more] = dkim.headerFrom.map((address) => parseMailbox(address));
@@ -182,7 +191,7 @@ async function evaluate(author: Mailbox, signatures: readonly Signature[], resol
   const dkimDomains = signatures.flatMap(({ signingDomain }) =>
     signingDomain === undefined ? [] : [{ domain: signingDomain }],
   );
-  const { evaluateDmarc } = await import("mailauth/lib/dmarc/index.js");
+  const { evaluateDmarc } = await loadMailauth();
   const { response } = await evaluateDmarc({
     headerFrom: author.domain,
     fromFields: 1,

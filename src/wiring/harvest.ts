@@ -4,6 +4,7 @@ import { Resolver } from "node:dns/promises";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { splitMessage } from "../encrypt/outer-header.ts";
+import { loadMailauth } from "../inbound/dmarc.ts";
 import type { EvidenceRule } from "../inbound/evidence.ts";
 import { harvest, type HarvestParts } from "../inbound/harvest.ts";
 import type { HarvestObserver } from "../inbound/harvest-observer.ts";
@@ -108,6 +109,8 @@ function evidenceRule(inbound: Settings["inbound"]): EvidenceRule {
     case "signature-only":
       return { kind: "signature-only" };
     case "dmarc": {
+      // now, and not in the middle of the first mail
+      void loadMailauth();
       const resolver = new Resolver({ timeout: 2_000, tries: 2 });
       return { kind: "dmarc", resolve: (name, type) => resolver.resolve(name, type) as Promise<string[] | string[][]> };
     }

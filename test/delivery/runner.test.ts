@@ -4,7 +4,7 @@ import { createRunner, type Runner } from "../../src/delivery/runner.ts";
 import type { Suspects } from "../../src/delivery/suspects.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import type { Leased, Spool } from "../../src/spool/spool.ts";
-import { manualClock } from "../manual-clock.ts";
+import { manualClock, type ManualClock } from "../manual-clock.ts";
 import { LEASED, workParts } from "./work-parts.ts";
 
 const to = (id: string, name: string): Leased => {
@@ -24,15 +24,20 @@ type Stage = {
   /** Whom the upstream was given mail for, and which leases were given back, in order. */
   readonly begun: string[];
   readonly released: string[];
+  readonly renewed: string[];
+  readonly clock: ManualClock;
 };
 
 /** A runner over leases in memory, of which mail for bob is sent when `bobMaySend` says. */
 function stage(leases: Leased[], suspects: Suspects, maxEach: number, bobMaySend: Promise<unknown>): Stage {
   const released: string[] = [];
+  const renewed: string[] = [];
+  const clock = manualClock();
   const settle: Spool["settle"] = () => Promise.resolve({ stored: [], leaseLost: false });
   const spool = {
     lease: () => Promise.resolve(leases.shift() ?? null),
     release: ({ id }: Leased) => Promise.resolve(void released.push(id)),
+    renew: ({ id }: Leased) => Promise.resolve(renewed.push(id) > 0),
     settle,
     pullIn: () => Promise.resolve(),
     nextDueAt: () => Promise.resolve(undefined),
@@ -47,7 +52,7 @@ function stage(leases: Leased[], suspects: Suspects, maxEach: number, bobMaySend
   const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
   const settings = { maxInFlight: 4, maxEach, route: "outbound", suspects } as const;
   const parts = { ...all, spool, sender: { ...all.sender, send } };
-  return { runner: createRunner(parts, manualClock(), settings, observe), begun, released };
+  return { runner: createRunner(parts, clock, settings, observe), begun, released, renewed, clock };
 }
 
 test("a suspect that waits for those before it is not begun when the runner stops, nor counted", async () => {
@@ -89,4 +94,24 @@ test("mail for others passes by what waits for its turn, and the turns that did 
   expect(await stopped).toBe(0);
   await running;
   expect(released).toEqual(["3", "4"]);
+});
+
+test("the lease of what takes long is renewed as long as it is in work", async () => {
+  const sending = Promise.withResolvers<undefined>();
+  const { runner, begun, renewed, clock } = stage([to("1", "bob")], NO_SUSPECTS, 2, sending.promise);
+  const running = runner.run();
+  await vi.waitFor(() => expect(begun).toHaveLength(1));
+  const every = 5 * 60_000;
+  for (let times = 1; times <= 3; times++) {
+    await clock.whenSleeping(every);
+    clock.advance(every);
+    await vi.waitFor(() => expect(renewed).toHaveLength(times));
+  }
+  sending.resolve(undefined);
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(every);
+  await clock.whenSleeping(every);
+  expect(await runner.stop(1_000)).toBe(0);
+  await running;
+  expect(renewed).toEqual(["1", "1", "1"]);
 });

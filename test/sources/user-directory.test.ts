@@ -304,6 +304,15 @@ describe("R24: verify", () => {
   });
 });
 
+test("of a value with two certificates the one for encryption is chosen, not the one that has signed it", async () => {
+  const dn = `uid=alice,${PEOPLE}`;
+  const dual = fixtureBytes("smime/bundles/alice-dualkey.p7m").toString("base64");
+  await openldap.modify(
+    `dn: ${dn}\nchangetype: modify\nreplace: userSMIMECertificate\nuserSMIMECertificate:: ${dual}\n-\ndelete: userCertificate;binary\n`,
+  );
+  expect(await ask(directory(openldap), "alice@example.com")).toBe("alice-new@0 no-encryption-use!?@0");
+});
+
 test("R4: the user is found by the attribute that the directory of Jira has for it, and by no other", async () => {
   const dn = `uid=bob,${PEOPLE}`;
   await openldap.modify(`dn: ${dn}\nchangetype: modify\nadd: employeeNumber\nemployeeNumber: Bob@Example.com\n`);
