@@ -116,9 +116,7 @@ function loadedPackages(): string[] {
     name.endsWith(".ts"),
   );
   const later = files.flatMap((name) =>
-    [...readFileSync(join(root, "src", name), "utf8").matchAll(/[^/ ] import\("([^.][^"]*)"\)/g)].map(
-      ([, name]) => name,
-    ),
+    [...readFileSync(join(root, "src", name), "utf8").matchAll(/\bimport\("([^.][^"]*)"\)/g)].map(([, name]) => name),
   );
   const program = `
     import { registerHooks } from "node:module";
