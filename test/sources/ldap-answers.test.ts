@@ -5,7 +5,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PresenceFilter } from "ldapts";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { LdapEntry, LdapServer } from "../../src/ldap/ldap-directory.ts";
 import { LdapFault, referralFault, resultFault } from "../../src/ldap/ldap-fault.ts";
 import { ldapServer } from "../../src/ldap/ldap-server.ts";
@@ -53,6 +54,9 @@ describe("a slapd that lets mail be searched and not read", () => {
     }
     slapd.stderr!.resume();
     server = ldapServer({ ...SETTINGS, port }, manualClock());
+    const filter = new PresenceFilter({ attribute: "objectClass" });
+    // it says that it starts a moment before it answers
+    await vi.waitFor(() => server.search({ base: "", scope: "base", filter, attributes: ["1.1"] }, never), 5_000);
   });
   afterAll(async () => {
     await server.close();
@@ -63,10 +67,10 @@ describe("a slapd that lets mail be searched and not read", () => {
 
   test("LOOK-03: has failed for whoever it finds, who is not without a certificate because of it", async () => {
     const answer = await source(server).find(mailbox("bob@example.com"), never);
-    expect(answer).toMatchObject({ kind: "failed", isOnlyHere: true });
     expect(answer.kind === "failed" && answer.cause.message).toBe(
       "the server does not show mail of cn=bob,dc=example,dc=com; see smime.ldap.user",
     );
+    expect(answer.isOnlyHere).toBe(true);
     expect((await source(server).find(mailbox("nobody@example.com"), never)).kind).toBe("absent");
   });
 
