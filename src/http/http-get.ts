@@ -2,7 +2,7 @@
 import type { Dispatcher } from "undici";
 import { AnswerTooLarge, HttpFault, httpFault, placeOf } from "./http-fault.ts";
 import { isPublicHostName, type AddressLookup } from "./public-address.ts";
-import { createDispatcher, proxyRoute, undici } from "./route.ts";
+import { createDispatcher, proxyRoute, undici, type Undici } from "./route.ts";
 
 /** Whole body; `contentType` without parameters, lower case, "" when there is none. */
 export type HttpAnswer = { readonly status: number; readonly contentType: string; readonly body: Buffer };
@@ -65,7 +65,9 @@ export function httpGet(options: HttpGetOptions): HttpGet & { close(): Promise<v
         throw new HttpFault(`${url.hostname} is not the name of a host in the public DNS`);
       dispatcher ??= createDispatcher(library, route, { ...options, publicOnly, deadlineMs });
       const asked = { accept: "*/*", "user-agent": "Sealpost", ...headers, "accept-encoding": "identity" };
-      return await follow(url, { dispatcher, signal: AbortSignal.any([signal, late]), headers: asked, maxBytes });
+      const either = AbortSignal.any([signal, late]);
+      const { request } = library;
+      return await follow(url, { request, dispatcher, signal: either, headers: asked, maxBytes });
     } catch (cause) {
       throw httpFault(cause, { url, proxy, lateAfterMs: late.aborted && !signal.aborted ? deadlineMs : undefined });
     }
@@ -78,6 +80,7 @@ export function httpGet(options: HttpGetOptions): HttpGet & { close(): Promise<v
 }
 
 type Asking = {
+  readonly request: Undici["request"];
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
   readonly headers: Readonly<Record<string, string>>;
@@ -85,9 +88,8 @@ type Asking = {
 };
 
 async function follow(first: URL, asking: Asking): Promise<HttpAnswer> {
-  const { dispatcher, signal, headers, maxBytes } = asking;
+  const { request, dispatcher, signal, headers, maxBytes } = asking;
   let url = first;
-  const { request } = await undici();
   for (let hops = 0; ; hops++) {
     const answer = await request(url, { dispatcher, signal, headers });
     if (!REDIRECTS.has(answer.statusCode)) return whole(url, answer, maxBytes);

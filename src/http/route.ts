@@ -46,10 +46,11 @@ export function proxyRoute(proxy: string, env: Readonly<Record<string, string | 
 
 /** Loaded with the first request: a relay that asks nobody by HTTP does without it. */
 export const undici = () => import("undici");
+export type Undici = Awaited<ReturnType<typeof undici>>;
 
 /** A dispatcher that keeps connections; `destroy` ends them all. */
 export function createDispatcher(
-  { Agent, EnvHttpProxyAgent, ProxyAgent }: Awaited<ReturnType<typeof undici>>,
+  { Agent, EnvHttpProxyAgent, ProxyAgent }: Undici,
   route: Route,
   connecting: Connecting,
 ): Dispatcher {

@@ -83,7 +83,7 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
     objectMode: false,
   });
   try {
-    const { dkimVerify } = await loadMailauth();
+    const { dkimVerify, evaluateDmarc } = await loadMailauth();
     const dkim = await dkimVerify(octets, { resolver, strict: true, curTime: now, sender: author.address });
     // mailauth must read the same one author as we did
     const [from = "", ...more] = dkim.headerFrom.map((address) => parseMailbox(address));
@@ -91,7 +91,7 @@ async function judge(check: DmarcCheck, limits: DmarcLimits, signal: AbortSignal
       return no("dmarc: From is read in two ways");
     const passed = dkim.results.filter(({ status }) => status.result === "pass");
     const counted = passed.filter((signature) => faultOf(signature, signedField) === undefined);
-    const verdict = await evaluate(author, counted, resolver);
+    const verdict = await evaluate(evaluateDmarc, author, counted, resolver);
     return verdict.believed ? verdict : no(verdict.reason + dkimReason(dkim.results, signedField));
   } finally {
     octets.destroy();
@@ -187,11 +187,15 @@ function dkimReason(signatures: readonly Signature[], signedField: string | unde
   return reasons.length > 0 ? `; ${[...new Set(reasons)].join(", ")}` : "";
 }
 
-async function evaluate(author: Mailbox, signatures: readonly Signature[], resolver: DnsResolve): Promise<Belief> {
+async function evaluate(
+  evaluateDmarc: Mailauth["evaluateDmarc"],
+  author: Mailbox,
+  signatures: readonly Signature[],
+  resolver: DnsResolve,
+): Promise<Belief> {
   const dkimDomains = signatures.flatMap(({ signingDomain }) =>
     signingDomain === undefined ? [] : [{ domain: signingDomain }],
   );
-  const { evaluateDmarc } = await loadMailauth();
   const { response } = await evaluateDmarc({
     headerFrom: author.domain,
     fromFields: 1,

@@ -1,11 +1,9 @@
 // Base64 in lines of 76 characters with CRLF, streamed; the length is known beforehand.
-import { CHUNK_BYTES, type Sized } from "./chunks.ts";
+import type { Sized } from "./chunks.ts";
+import { lineBlocks } from "./line-blocks.ts";
 
 const LINE_BYTES = 57;
 const LINE_CHARS = 76;
-// whole lines whose text fits into one chunk
-const BLOCK_LINES = Math.floor(CHUNK_BYTES / (LINE_CHARS + 2));
-const BLOCK_BYTES = BLOCK_LINES * LINE_BYTES;
 
 /** Base64 of `binary`, RFC 2045 6.8; every line ends with CRLF, the last one too. */
 export function base64Lines(binary: Sized): Sized {
@@ -13,20 +11,7 @@ export function base64Lines(binary: Sized): Sized {
   return {
     size: chars + 2 * Math.ceil(chars / LINE_CHARS),
     async *chunks() {
-      let rest: Buffer = Buffer.alloc(0);
-      for await (const chunk of binary.chunks()) {
-        const block = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-        // first the line that was begun: what follows it needs no copy
-        let at = rest.length > 0 ? Math.min(LINE_BYTES - rest.length, block.length) : 0;
-        rest = Buffer.concat([rest, block.subarray(0, at)]);
-        if (rest.length > 0 && rest.length < LINE_BYTES) continue;
-        if (rest.length > 0) yield lines(rest);
-        for (; block.length - at >= BLOCK_BYTES; at += BLOCK_BYTES) yield lines(block.subarray(at, at + BLOCK_BYTES));
-        const whole = block.length - ((block.length - at) % LINE_BYTES);
-        if (whole > at) yield lines(block.subarray(at, whole));
-        rest = Buffer.from(block.subarray(whole));
-      }
-      if (rest.length > 0) yield lines(rest);
+      for await (const piece of lineBlocks(binary, LINE_BYTES)) yield lines(piece);
     },
   };
 }

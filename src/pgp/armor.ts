@@ -1,5 +1,6 @@
 // ASCII armor (RFC 9580 6): reads any number of blocks out of text, writes one block as a stream of known length.
-import { CHUNK_BYTES, type Sized } from "../mail/chunks.ts";
+import type { Sized } from "../mail/chunks.ts";
+import { lineBlocks } from "../mail/line-blocks.ts";
 import { crc24 } from "./crc24.ts";
 
 /** `type` is what stands after `BEGIN PGP `, e.g. `PUBLIC KEY BLOCK`; `line` counts from 1. */
@@ -92,8 +93,6 @@ function decodeBody(lines: readonly string[]): { bytes: Uint8Array } | { reason:
 const LINE_BYTES = 48;
 const LINE_CHARS = 64;
 const CRLF = 0x0d0a;
-// whole lines whose text, with line ends, fits into one chunk
-const BLOCK_BYTES = LINE_BYTES * Math.floor(CHUNK_BYTES / (LINE_CHARS + 2));
 
 /**
  * One armored block: 64 characters a line, CRLF, no armor headers, with the checksum, without which gpg 2.2 ends with an error
@@ -108,22 +107,12 @@ export function armored(binary: Sized, type: "MESSAGE"): Sized {
     async *chunks() {
       yield head;
       let crc = crc24(new Uint8Array(0));
-      let rest: Buffer = Buffer.alloc(0);
-      for await (const chunk of binary.chunks()) {
-        crc = crc24(chunk, crc);
-        const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-        // first the line that was begun: what follows it needs no copy
-        const first = rest.length > 0 ? Math.min(LINE_BYTES - rest.length, bytes.length) : 0;
-        rest = Buffer.concat([rest, bytes.subarray(0, first)]);
-        if (rest.length > 0 && rest.length < LINE_BYTES) continue;
-        if (rest.length > 0) yield wholeLines(rest);
-        const whole = bytes.length - ((bytes.length - first) % LINE_BYTES);
-        for (let at = first; at < whole; at += BLOCK_BYTES)
-          yield wholeLines(bytes.subarray(at, Math.min(at + BLOCK_BYTES, whole)));
-        // a copy: the producer may use its chunk again
-        rest = Buffer.from(bytes.subarray(whole));
+      let lastLine = "";
+      for await (const piece of lineBlocks(binary, LINE_BYTES)) {
+        crc = crc24(piece, crc);
+        if (piece.length % LINE_BYTES === 0) yield wholeLines(piece);
+        else lastLine = `${piece.toString("base64")}\r\n`;
       }
-      const lastLine = rest.length > 0 ? `${rest.toString("base64")}\r\n` : "";
       const checksum = Buffer.from([crc >>> 16, (crc >>> 8) & 0xff, crc & 0xff]).toString("base64");
       yield Buffer.from(`${lastLine}=${checksum}\r\n${tail}`);
     },

@@ -67,20 +67,12 @@ export async function certificatesFor(
  * that have one, whoever they are. Rejects with an LdapFault.
  */
 export async function certificatesMissing(place: CertificatePlace, signal: AbortSignal): Promise<string | undefined> {
-  const { server, baseDn, filter, mailAttribute } = place;
+  const { server, baseDn, mailAttribute } = place;
   const present = (attribute: string) => new PresenceFilter({ attribute });
-  const having = new AndFilter({
-    filters: [
-      ...(filter === undefined ? [] : [filter]),
-      present(mailAttribute),
-      new OrFilter({ filters: PLACES.map(({ name }) => present(name)) }),
-    ],
-  });
-  const search = { base: baseDn, scope: "sub", filter: having, attributes: ATTRIBUTES, atMost: SAMPLE } as const;
-  const entries = await server.search(search, signal).catch((cause: unknown) => {
-    if (cause instanceof LdapFault && cause.kind === "referral") return cause.entries;
-    throw cause;
-  });
+  const having = new OrFilter({ filters: PLACES.map(({ name }) => present(name)) });
+  const filter = within(place, new AndFilter({ filters: [present(mailAttribute), having] }));
+  const search = { base: baseDn, scope: "sub", filter, attributes: ATTRIBUTES, atMost: SAMPLE } as const;
+  const { entries } = await hereAndElsewhere(server.search(search, signal));
   const certificates = PLACES.map(({ name }) => name).join(" or ");
   if (entries.length === 0) return `no entry below ${baseDn} that matches shows a ${certificates}`;
   const notes: string[] = [];
@@ -121,19 +113,28 @@ export function hiddenFault(entries: readonly LdapEntry[], attribute: string): L
   });
 }
 
-/** Entries of this server's part of the directory; `fault` tells that there are other parts. */
 async function entriesFor(place: CertificatePlace, mailbox: Mailbox, signal: AbortSignal) {
-  const { server, baseDn, filter, mailAttribute } = place;
+  const { server, baseDn, mailAttribute } = place;
   // no text is put together here: whatever the address holds stays a value (RFC 4515 3)
   const equality = new EqualityFilter({ attribute: mailAttribute, value: mailbox.address });
   const search = {
     base: baseDn,
     scope: "sub",
-    filter: filter === undefined ? equality : new AndFilter({ filters: [filter, equality] }),
+    filter: within(place, equality),
     attributes: [...ATTRIBUTES, mailAttribute],
   } as const;
+  return hereAndElsewhere(server.search(search, signal));
+}
+
+/** `own` among those whom the setting's filter lets in. */
+export function within({ filter }: CertificatePlace, own: Filter): Filter {
+  return filter === undefined ? own : new AndFilter({ filters: [filter, own] });
+}
+
+/** Entries of this server's part of the directory; `fault` tells that there are other parts. */
+export async function hereAndElsewhere(search: Promise<readonly LdapEntry[]>) {
   try {
-    return { entries: await server.search(search, signal), fault: undefined };
+    return { entries: await search, fault: undefined };
   } catch (cause) {
     if (cause instanceof LdapFault && cause.kind === "referral") return { entries: cause.entries, fault: cause };
     throw cause;

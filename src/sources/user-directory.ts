@@ -1,6 +1,5 @@
 // User directory: an LDAP directory that Jira takes its users from, as a source of certificates.
-import { EqualityFilter, PresenceFilter, AndFilter, type Filter } from "ldapts";
-import { asError } from "../as-error.ts";
+import { EqualityFilter, PresenceFilter, type Filter } from "ldapts";
 import { absent, failed } from "../keys/lookup.ts";
 import type { RecipientKey, SmimeKey } from "../keys/recipient-key.ts";
 import type { Answer, KeySource, Probe } from "../keys/source.ts";
@@ -8,7 +7,14 @@ import { faultOf, LdapFault } from "../ldap/ldap-fault.ts";
 import { parseLdapFilter } from "../ldap/ldap-filter.ts";
 import type { LdapServer } from "../ldap/ldap-server.ts";
 import { needsSmtpUtf8, type Mailbox } from "../mail/address.ts";
-import { certificatesFor, certificatesMissing, hiddenFault, type CertificatePlace } from "./ldap-certificates.ts";
+import {
+  certificatesFor,
+  certificatesMissing,
+  hereAndElsewhere,
+  hiddenFault,
+  within,
+  type CertificatePlace,
+} from "./ldap-certificates.ts";
 import { withheldBy } from "./withheld.ts";
 
 export { withheldBy };
@@ -82,15 +88,14 @@ export function filterOf(text: string, setting: string): Filter {
 }
 
 async function probeOf(place: CertificatePlace, settingName: string, signal: AbortSignal): Promise<Probe> {
-  const { server, baseDn, filter, mailAttribute } = place;
+  const { server, baseDn, mailAttribute } = place;
   const ask = (scope: "base" | "sub", asked: Filter, atMost = 1) =>
     server.search({ base: baseDn, scope, filter: asked, attributes: [mailAttribute], atMost }, signal);
-  const within = (own: Filter) => (filter === undefined ? own : new AndFilter({ filters: [filter, own] }));
 
   // fails when the base does not exist
   await ask("base", new PresenceFilter({ attribute: "objectClass" }));
-  const someone = within(new PresenceFilter({ attribute: mailAttribute }));
-  const match = await ask("sub", someone).catch((cause: unknown) => entriesOf(cause));
+  const someone = within(place, new PresenceFilter({ attribute: mailAttribute }));
+  const { entries: match } = await hereAndElsewhere(ask("sub", someone));
   if (match.length === 0)
     return {
       ok: false,
@@ -99,7 +104,7 @@ async function probeOf(place: CertificatePlace, settingName: string, signal: Abo
   const hidden = hiddenFault(match, mailAttribute);
   if (hidden !== undefined) throw hidden;
   // a look-up that finds nobody: here shows that the server refers elsewhere for a part of the base
-  await ask("sub", within(new EqualityFilter({ attribute: mailAttribute, value: NOBODY })));
+  await ask("sub", within(place, new EqualityFilter({ attribute: mailAttribute, value: NOBODY })));
   const missing = await certificatesMissing(place, signal);
   if (missing !== undefined) return { ok: false, detail: `${server.access}; ${missing}; see ${settingName}` };
   return {
@@ -110,8 +115,3 @@ async function probeOf(place: CertificatePlace, settingName: string, signal: Abo
 
 /** RFC 2606 2: no such domain. */
 const NOBODY = "sealpost-verify@invalid";
-
-function entriesOf(cause: unknown) {
-  if (cause instanceof LdapFault && cause.kind === "referral") return cause.entries;
-  throw asError(cause);
-}

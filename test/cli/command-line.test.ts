@@ -4,9 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { runNode, SEALPOST, sealpost } from "./child.ts";
 import { folder, SMALLEST, written } from "../config/reading.ts";
+import { startRelay } from "../relay.ts";
 
 test("an unknown command or option is wrong usage: exit 2, one sentence, nothing on stdout", async () => {
   expect(await sealpost(["chekc"])).toEqual({
@@ -51,6 +52,19 @@ test("what Node makes of the source is kept beside the dependencies, and nowhere
   expect(status).toBe(0);
   expect(readdirSync(kept, { recursive: true }).length).toBeGreaterThan(100);
   expect(readdirSync(temporary)).toEqual([]);
+});
+
+test("what Node makes of the source is kept also when the relay is killed", async () => {
+  const kept = mkdtempSync(join(tmpdir(), "sealpost-cli-"));
+  onTestFinished(() => rmSync(kept, { recursive: true }));
+  const relay = await startRelay(
+    "upstream: { host: 127.0.0.1, port: 9, tls: off }",
+    {},
+    { env: { NODE_COMPILE_CACHE: kept } },
+  );
+  onTestFinished(() => relay.remove());
+  await vi.waitFor(() => expect(readdirSync(kept, { recursive: true }).length).toBeGreaterThan(200), 5_000);
+  await relay.kill();
 });
 
 test("version names the version of package.json and the Node, also as JSON", async () => {

@@ -6,6 +6,7 @@ import { collect, sizedBytes, type Sized } from "../../src/mail/chunks.ts";
 import { ApprovedClear, Ciphertext } from "../../src/mail/outgoing.ts";
 import { guard, GuardStop, type DeparturePlan } from "../../src/outbound/guard.ts";
 import { readerIdOf } from "../../src/pgp/message-shape.ts";
+import { der as derOf, oid, sequence, setOf } from "../../src/smime/der-writing.ts";
 import { readerId } from "../../src/smime/recipient-info.ts";
 import { certificateOf, pgpKeyOf } from "../keys-of.ts";
 
@@ -58,6 +59,16 @@ describe.each([
       expect(sent.length).toBe(guarded.message.size);
       expect(sent.equals(await collect(made.message))).toBe(true);
     }
+  });
+
+  test("readers that take much room, for the long name of their issuer, are read like any other", async () => {
+    const name = derOf(0x0c, Buffer.alloc(9_000, "x"));
+    const issuerDer = sequence(setOf(sequence(oid("2.5.4.3"), name)));
+    const mallory = { ...ALICE, certificate: { ...ALICE.certificate, issuerDer } };
+    const made = await SMIME.encrypt(split(size), [mallory]);
+    const { message } = await guard(made, smimePlan(mallory));
+    expect((await collect(message)).equals(await collect(made.message))).toBe(true);
+    expect(await stopped(guard(made, smimePlan(ALICE)))).toContain("readers are");
   });
 
   test("a reader that was not planned, or one that is missing, stops it", async () => {
