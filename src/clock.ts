@@ -6,6 +6,8 @@ export type Clock = {
   /** Milliseconds for waiting: they go on evenly whatever the time of day is set to, and mean nothing beyond this process. */
   monotonic(): number;
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
+  /** Calls `act` once, later; not when what it gives was called before. Costs a fifth of a sleep that is always ended early. */
+  after(delayMs: number, act: () => void): () => void;
 };
 
 export const systemClock: Clock = {
@@ -25,4 +27,8 @@ export const systemClock: Clock = {
       const timer = setTimeout(finish, delayMs);
       signal?.addEventListener("abort", finish, { once: true });
     }),
+  after(delayMs, act) {
+    const timer = setTimeout(act, delayMs);
+    return () => clearTimeout(timer);
+  },
 };

@@ -35,6 +35,16 @@ export function manualClock(startAt = 1_800_000_000_000): ManualClock {
         signal?.addEventListener("abort", wake, { once: true });
         watchers.forEach((look) => look());
       }),
+    after(delayMs, act) {
+      const wake = () => {
+        sleepers.delete(sleeper);
+        act();
+      };
+      const sleeper = { dueAt: now + delayMs, delayMs, wake };
+      sleepers.add(sleeper);
+      watchers.forEach((look) => look());
+      return () => sleepers.delete(sleeper);
+    },
     advance(byMs) {
       now += byMs;
       [...sleepers].filter((one) => one.dueAt <= now).forEach((one) => one.wake());

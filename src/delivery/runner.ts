@@ -52,7 +52,6 @@ const PAUSE_FIRST_MS = 1000;
 const PAUSE_MAX_MS = 30_000;
 /** A message that is worked on alone keeps others waiting so long at most, and waits so long for those before it. */
 const ALONE_MS = 30_000;
-const WOKEN = "woken";
 
 export function createRunner(
   parts: WorkParts,
@@ -66,16 +65,27 @@ export function createRunner(
   const aborted = new AbortController();
   let pauseMs = 0;
   let pausedUntil = 0;
+  let pullInAt = 0;
   const longestMs = Math.max(parts.retry.maxMs, HELD_RECHECK_MS);
-  let waker = new AbortController();
+  let isWoken = false;
+  let wakeUp: (() => void) | undefined;
   const turns = createTurns(settings.maxEach, () => clock.monotonic());
 
-  // with a reason of its own: else each costs a DOMException with its stack
-  const wake = () => waker.abort(WOKEN);
+  const wake = () => {
+    isWoken = true;
+    wakeUp?.();
+  };
+  /** Until it is woken; at once when it was woken since it slept last. */
   const sleep = async (delayMs: number) => {
-    const signal = waker.signal;
-    await clock.sleep(delayMs, signal);
-    if (signal.aborted) waker = new AbortController();
+    if (!isWoken)
+      await new Promise<void>((resolve) => {
+        const cancel = clock.after(delayMs, resolve);
+        wakeUp = () => {
+          cancel();
+          resolve();
+        };
+      });
+    isWoken = false;
   };
 
   /** A lease that takes long must not run out; until the work is given up. */
@@ -156,7 +166,10 @@ export function createRunner(
   };
 
   const idleMs = async (): Promise<number> => {
-    await parts.spool.pullIn(clock.now(), clock.now() + longestMs, settings.route);
+    if (clock.monotonic() >= pullInAt) {
+      await parts.spool.pullIn(clock.now(), clock.now() + longestMs, settings.route);
+      pullInAt = clock.monotonic() + POLL_MS;
+    }
     const pauseLeftMs = pausedUntil - clock.monotonic();
     if (pauseLeftMs > 0) return pauseLeftMs;
     if (inFlight.size >= settings.maxInFlight) return POLL_MS;
@@ -187,7 +200,7 @@ export function createRunner(
     wake,
     async stop(deadlineMs) {
       stopped.abort();
-      waker.abort();
+      wake();
       const end = new AbortController();
       await Promise.race([Promise.allSettled(inFlight), clock.sleep(deadlineMs, end.signal)]);
       end.abort();

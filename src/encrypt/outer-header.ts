@@ -112,6 +112,7 @@ function withCipherMark(contentType: HeaderField): Buffer {
 
 /** A line of more than 998 octets may not leave (RFC 5322 2.1.1): it is folded at white space; what has none stays inside. */
 function withinLineLimit(field: HeaderField): HeaderField[] {
+  if (field.raw.length <= MAX_LINE) return [field];
   const lines = Buffer.from(field.raw).toString("latin1").split("\r\n");
   if (lines.every((line) => line.length <= MAX_LINE)) return [field];
   const folded = lines.flatMap(foldLine);

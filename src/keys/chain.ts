@@ -140,10 +140,10 @@ async function ask<K extends RecipientKey>(
   { policy, clock, lookupDeadlineMs }: ChainParts,
   signal: AbortSignal,
 ): Promise<Said<K>> {
+  const failure = (cause: unknown): Said<K> => ({ said: failed(cause), now: clock.now() });
+  const tooLate = () => failure(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`));
+  if (signal.aborted) return tooLate();
   const over = new AbortController();
-  const end = () => over.abort(OVER);
-  signal.addEventListener("abort", end, { once: true });
-  if (signal.aborted) end();
   const find = async (): Promise<Said<K>> => {
     const said = await source.find(mailbox, over.signal);
     if (said.kind !== "found") return { said, now: clock.now() };
@@ -153,16 +153,18 @@ async function ask<K extends RecipientKey>(
     const value = await rejudged(said.value, now);
     return { said: value === said.value ? said : { ...said, value }, now };
   };
-  const failure = (cause: unknown): Said<K> => ({ said: failed(cause), now: clock.now() });
-  const late = clock.sleep(lookupDeadlineMs, over.signal).then(() => undefined);
+  const { promise: late, resolve: end } = Promise.withResolvers<Said<K>>();
+  const giveUp = () => end(tooLate());
+  const cancel = clock.after(lookupDeadlineMs, giveUp);
+  signal.addEventListener("abort", giveUp);
   try {
-    const answer = await Promise.race([find(), late]);
-    return answer ?? failure(new Error(`${source.name} did not answer within ${lookupDeadlineMs} ms`));
+    return await Promise.race([find(), late]);
   } catch (cause) {
     return failure(cause);
   } finally {
-    signal.removeEventListener("abort", end);
-    end();
+    cancel();
+    signal.removeEventListener("abort", giveUp);
+    over.abort(OVER);
   }
 }
 

@@ -23,6 +23,9 @@ const ASCII_DOT_STRING = /^[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9#$&'*+/=?
 const UTF8_DOT_STRING =
   /^(?:[A-Za-z0-9#$&'*+/=?^_`{|}~-]|[^\p{ASCII}])+(?:\.(?:[A-Za-z0-9#$&'*+/=?^_`{|}~-]|[^\p{ASCII}])+)*$/u;
 
+const PRINTABLE_ASCII = /^[!-~]+$/;
+/** A host name that means itself: no A-label to be checked, nothing that could be read as an IPv4 address. */
+const PLAIN_DOMAIN = /^(?!.*xn--)(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*$/i;
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Z}]/u;
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
@@ -42,10 +45,11 @@ export function parseMailbox(text: string): ParsedMailbox {
   if (local.startsWith('"'))
     return { fault: { code: 553, status: "5.1.3", text: "quoted local parts are not accepted" } };
   if (Buffer.byteLength(local) > 64) return syntax("the local part is longer than 64 octets");
-  if (UNSAFE.test(text)) return syntax("the address contains a character that is not allowed");
+  const isAscii = PRINTABLE_ASCII.test(text);
+  if (!isAscii && UNSAFE.test(text)) return syntax("the address contains a character that is not allowed");
   if (/^[^@\s]+[%!][^@\s]*$/.test(local)) return refused("source-routed addresses are not relayed");
   if (!ASCII_DOT_STRING.test(local) && !UTF8_DOT_STRING.test(local)) return syntax("the local part is malformed");
-  if (local.normalize("NFC") !== local) return syntax("the local part is not in Unicode normal form C");
+  if (!isAscii && local.normalize("NFC") !== local) return syntax("the local part is not in Unicode normal form C");
   const domain = canonicalDomain(text.slice(at + 1));
   if (typeof domain !== "string") return domain;
   const address = `${local}@${domain}`;
@@ -103,7 +107,7 @@ export function withoutTag(mailbox: Mailbox): Mailbox | undefined {
 function canonicalDomain(text: string): string | ParsedMailbox {
   if (text.startsWith("[")) return refused("address literals are not relayed");
   if (/[\p{ASCII}]/u.test(text) && /[^A-Za-z0-9.\-\P{ASCII}]/u.test(text)) return syntax("the domain is malformed");
-  const ascii = domainToASCII(text);
+  const ascii = PLAIN_DOMAIN.test(text) ? text.toLowerCase() : domainToASCII(text);
   const labels = ascii.split(".");
   if (ascii === "" || ascii.length > 253 || !labels.every((label) => LABEL.test(label)))
     return syntax("the domain is malformed");

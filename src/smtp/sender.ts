@@ -33,16 +33,13 @@ export function createSender(settings: UpstreamSettings, clock: Clock): Sender {
   return new PooledSender({ ...settings, timeouts: { ...RFC5321_TIMEOUTS, ...settings.timeouts } }, clock);
 }
 
-// an abort without a reason makes an exception with a stack each time
-const OVER = "over";
-
 class PooledSender implements Sender {
   readonly #settings: TimedSettings;
   readonly #clock: Clock;
   #trust: SecureContext | undefined;
   readonly #closing = new AbortController();
   /** Sessions at rest, the one used last at the end, each with what ends its rest. */
-  readonly #idle = new Map<UpstreamSession, AbortController>();
+  readonly #idle = new Map<UpstreamSession, () => void>();
   /** As many sessions as there are slots may be in use; one is opened only when none is at rest, so that is the bound. */
   #freeSlots: number;
   readonly #waiting: (() => void)[] = [];
@@ -79,7 +76,7 @@ class PooledSender implements Sender {
 
   async close(): Promise<void> {
     for (const session of this.#idle.keys()) session.connection.quit();
-    this.#closing.abort(OVER);
+    this.#closing.abort();
     // whoever has all slots knows that nothing is being sent any more
     for (let taken = 0; taken < this.#settings.connections; taken++) await this.#slot();
     this.#freeSlots = this.#settings.connections;
@@ -119,8 +116,8 @@ class PooledSender implements Sender {
     const trust = () => (this.#trust ??= trustOf(this.#settings));
     const session: { current?: UpstreamSession } = {};
     const onEnd = () => {
-      const rest = session.current && this.#idle.get(session.current);
-      rest?.abort(OVER);
+      const endRest = session.current && this.#idle.get(session.current);
+      endRest?.();
     };
     const opened = await openSession(this.#settings, trust, this.#clock, this.#closing.signal, onEnd);
     this.isUp = opened.kind === "open";
@@ -133,7 +130,7 @@ class PooledSender implements Sender {
 
   #takeIdle(): UpstreamSession | undefined {
     const session = [...this.#idle.keys()].at(-1);
-    if (session) this.#idle.get(session)?.abort(OVER);
+    if (session) this.#idle.get(session)?.();
     return session;
   }
 
@@ -143,13 +140,10 @@ class PooledSender implements Sender {
     if (!isClean && !session.connection.isOver && !(await isReset(session, this.#settings))) return;
     // with the reply to RSET its end may have come: nobody would end this rest
     if (session.connection.isOver) return;
-    const rest = new AbortController();
-    this.#idle.set(session, rest);
-    rest.signal.addEventListener("abort", () => this.#idle.delete(session));
-    void this.#clock.sleep(this.#settings.timeouts.idleMs, rest.signal).then(() => {
-      if (rest.signal.aborted) return;
-      rest.abort(OVER);
-      session.connection.quit();
+    const cancel = this.#clock.after(this.#settings.timeouts.idleMs, () => session.connection.quit());
+    this.#idle.set(session, () => {
+      cancel();
+      this.#idle.delete(session);
     });
   }
 

@@ -6,6 +6,7 @@
 //    they are noted in `findings`, and what follows from them is decided by others.
 // 3. A leading dot goes from every line that starts with one (RFC 5321 4.5.2), where only CRLF starts a line.
 import { CHUNK_BYTES } from "../mail/chunks.ts";
+import { LineEnds } from "./line-ends.ts";
 
 export type LineFault = "bare-cr" | "bare-lf" | "nul" | "too-long" | "tls-record";
 /** One command line without its CRLF, or why there is none. */
@@ -101,11 +102,12 @@ export class WireReader {
 
   /** Walks the lines of `bytes`, noting the leading dots; returns the offset behind the end of data, undefined when it is not here. */
   #scan(bytes: Buffer, dots: number[]): number | undefined {
+    const lineEnds = new LineEnds(bytes);
     let place = this.#place;
     let at = 0;
     while (at < bytes.length) {
       if (place === "mid") {
-        at = lineEndIn(bytes, at);
+        at = lineEnds.next(at);
         if (at === bytes.length) break;
         if (bytes[at++] === CR) place = "cr";
         else this.#bareLf = true;
@@ -159,14 +161,6 @@ function copyRun(bytes: Buffer, from: number, end: number, out: Buffer, to: numb
   let next = to;
   for (let at = from; at < end; at++) out[next++] = bytes[at] ?? 0;
   return next;
-}
-
-/** Offset of the next CR or LF, the length when there is none. A call of indexOf for each line is slower on short lines. */
-function lineEndIn(bytes: Buffer, from: number): number {
-  let at = from;
-  // nearly every octet is greater than CR: one comparison each
-  while (at < bytes.length && ((bytes[at] ?? 0) > CR || (bytes[at] !== CR && bytes[at] !== LF))) at++;
-  return at;
 }
 
 function isAuth(line: Buffer): boolean {

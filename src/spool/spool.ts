@@ -115,8 +115,8 @@ export type QueueEntry = {
 export type Spool = {
   /** Begins a message; refuses with SpoolFull when the storage is full or a limit is reached (the client gets 452 4.3.1). */
   receive(): Receiving;
-  /** The next due message of a route (of either, without one) that is not leased, oldest due first; null when there is none. */
-  lease(now: number, leaseForMs: number, route?: Route): Promise<Leased | null>;
+  /** The next due message of a route that is not leased, oldest due first; null when there is none. */
+  lease(now: number, leaseForMs: number, route: Route): Promise<Leased | null>;
   /** Keeps a lease that takes long; false when it ran out and the message was leased again or finished meanwhile. */
   renew(lease: Lease, leaseForMs: number): Promise<boolean>;
   /**
@@ -134,7 +134,7 @@ export type Spool = {
   /** Gives a lease back unchanged, due again at once: for shutdown. */
   release(lease: Lease): Promise<void>;
   /** When the next recipient of a route is due: epoch ms, or undefined when nothing waits. */
-  nextDueAt(route?: Route): Promise<number | undefined>;
+  nextDueAt(route: Route): Promise<number | undefined>;
   /**
    * Makes recipients of a route due now whose next attempt is after `latest`: no schedule put it so far off, the clock was set
    * back. Returns how many.

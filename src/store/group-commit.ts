@@ -10,6 +10,8 @@ type Pending = { readonly step: Step; resolve(value: unknown): void; reject(caus
 export type GroupCommit = {
   /** Resolves with what `step` returns after its transaction is on stable storage; rejects when it was rolled back. */
   run<T>(step: () => T): Promise<T>;
+  /** Transactions so far, also those of which nothing came. */
+  readonly count: number;
   /** Resolves when nothing is pending. */
   idle(): Promise<void>;
 };
@@ -25,6 +27,7 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
   const { sqlite } = database;
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
+  let count = 0;
 
   const transaction = (group: readonly Pending[]): unknown[] => {
     try {
@@ -54,6 +57,7 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
       const apart = await whenUnlocked(() => {
         failed.throwIfAborted();
         sqlite.exec("BEGIN IMMEDIATE");
+        count++;
         // in the same turn: nobody else's statement may get into the transaction
         return settled(group);
       }, sleep);
@@ -82,6 +86,9 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
         pending.push({ step, resolve: resolve, reject });
         flushing ??= flush();
       });
+    },
+    get count() {
+      return count;
     },
     async idle() {
       await flushing;

@@ -1,7 +1,13 @@
 // Leases: who works on which message until when; in memory, because one process serves a SQLite data folder.
 import type { Lease } from "../spool/spool.ts";
+import type { StoredMessage } from "./spool-rows.ts";
 
-export type HeldLease = Lease & { readonly seq: number; until: number; readonly woken: Set<string>; isWoken: boolean };
+export type HeldLease = Lease & {
+  readonly stored: Pick<StoredMessage, "id" | "seq" | "in_file">;
+  until: number;
+  readonly woken: Set<string>;
+  isWoken: boolean;
+};
 
 /** Times are those of a clock that nobody sets: a lease that ended because the clock was set would send its message twice. */
 export class Leases {
@@ -17,23 +23,28 @@ export class Leases {
     return this.#bySeq.has(seq);
   }
 
-  take(id: string, seq: number, until: number): HeldLease {
-    const lease = { id, token: String(++this.#count), seq, until, woken: new Set<string>(), isWoken: false };
+  take(stored: HeldLease["stored"], until: number): HeldLease {
+    const { id, seq } = stored;
+    const lease = { id, token: String(++this.#count), stored, until, woken: new Set<string>(), isWoken: false };
     this.#bySeq.set(seq, lease);
     return lease;
   }
 
   /** The lease that this proves; undefined when it was lost or given back. */
   current({ id, token }: Lease): HeldLease | undefined {
-    return [...this.#bySeq.values()].find((one) => one.id === id && one.token === token);
+    return this.#bySeq.values().find((one) => one.id === id && one.token === token);
   }
 
   end(lease: HeldLease): void {
-    if (this.#bySeq.get(lease.seq) === lease) this.#bySeq.delete(lease.seq);
+    const { seq } = lease.stored;
+    if (this.#bySeq.get(seq) === lease) this.#bySeq.delete(seq);
   }
 
-  endExpired(now: number): void {
+  /** Whether there were any. */
+  endExpired(now: number): boolean {
+    const before = this.size;
     for (const lease of this.#bySeq.values()) if (lease.until <= now) this.end(lease);
+    return this.size < before;
   }
 
   nextEnd(): number | undefined {

@@ -26,6 +26,7 @@ import {
 import type { Bodies } from "./bodies.ts";
 import type { Database } from "./database.ts";
 import { groupCommit } from "./group-commit.ts";
+import { dueMessages } from "./due-messages.ts";
 import { Leases, type HeldLease } from "./leases.ts";
 import { receive, type Step } from "./spool-receive.ts";
 import { spoolRows, type StoredMessage } from "./spool-rows.ts";
@@ -55,27 +56,28 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const rows = spoolRows(sqlite);
   const commits = groupCommit(parts);
   const leases = new Leases();
+  const due = dueMessages(rows, leases, commits);
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Set<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
 
   const writeOutcomes = (
-    stored: StoredMessage,
+    { seq }: HeldLease["stored"],
     held: HeldLease | undefined,
     outcomes: readonly RecipientOutcome[],
     notices: readonly Notice[],
   ) => {
-    for (const outcome of outcomes) rows.settle(stored.seq, outcome, now());
+    for (const outcome of outcomes) rows.settle(seq, outcome, now());
     const storedNotices: Notice[] = [];
     for (const notice of notices) {
       if (!rows.claim(notice, now())) continue;
       storedNotices.push(notice);
       storeNotice(notice);
     }
-    if (held?.isWoken === true) rows.wake(stored.seq, now());
-    for (const key of held?.woken ?? []) rows.wake(stored.seq, now(), key);
+    if (held?.isWoken === true) rows.wake(seq, now());
+    for (const key of held?.woken ?? []) rows.wake(seq, now(), key);
     onStep("outcomes written");
-    return { storedNotices, isFinal: rows.conclude(stored.seq, now()) };
+    return { storedNotices, isFinal: rows.conclude(seq, now()) };
   };
 
   const storeNotice = (notice: Notice) => {
@@ -115,11 +117,10 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- other engines wait here
     async lease(at, leaseForMs, route) {
-      leases.endExpired(monotonic());
-      const first = firstFree(route);
-      const stored = first === undefined || first.due_at > at ? undefined : rows.messageAt(first.seq);
+      if (leases.endExpired(monotonic())) due.lookAnew();
+      const stored = due.first(route, at);
       if (stored === undefined) return null;
-      const held = leases.take(stored.id, stored.seq, monotonic() + leaseForMs);
+      const held = leases.take(stored, monotonic() + leaseForMs);
       try {
         return leased(stored, held, at, at + leaseForMs);
       } catch (cause) {
@@ -134,7 +135,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       return Promise.resolve(held !== undefined);
     },
     async settle(lease, outcomes, notices) {
-      const stored = rows.message(lease.id);
+      const stored = leases.current(lease)?.stored ?? rows.message(lease.id);
       if (stored === undefined) return { stored: [], leaseLost: true };
       const delivered = outcomes.filter((outcome) => outcome.state === "delivered");
       const { held, storedNotices, isFinal } = await commits.run(() => {
@@ -160,12 +161,13 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     release: (lease) => {
       const held = leases.current(lease);
       if (held !== undefined) leases.end(held);
+      due.lookAnew();
       return Promise.resolve();
     },
     nextDueAt: (route) => {
       const leaseEnd = leases.nextEnd();
       const ends = leaseEnd === undefined ? undefined : now() + leaseEnd - monotonic();
-      const times = [firstFree(route)?.due_at, ends].filter((time) => time !== undefined);
+      const times = [due.nextAt(route), ends].filter((time) => time !== undefined);
       return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
     },
     wakeHeld(at, addressKeys) {
@@ -178,16 +180,9 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     },
   };
 
-  /** Leased messages stay where they are in the index: at most so many stand before the next free one. */
-  function firstFree(route?: Route) {
-    const routes: readonly Route[] = route === undefined ? ["outbound", "inbound"] : [route];
-    const first = routes.flatMap((one) => rows.next(one, leases.size + 1).find(({ seq }) => !leases.has(seq)) ?? []);
-    return first.sort((a, b) => a.due_at - b.due_at || a.seq - b.seq)[0];
-  }
-
   function leased(stored: StoredMessage, held: HeldLease, at: number, leaseUntil: number): Leased {
-    const recipients = rows.recipients(stored.seq);
-    const due = recipients.filter((one) => one.next_attempt_at !== null && one.next_attempt_at <= at);
+    const recipients = rows.recipients(stored.seq).map((one) => ({ ...one, mailbox: mailbox(one.address) }));
+    const dueNow = recipients.filter((one) => one.next_attempt_at !== null && one.next_attempt_at <= at);
     return {
       id: stored.id,
       token: held.token,
@@ -198,10 +193,10 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
         smtpUtf8: stored.smtp_utf8 === 1,
         is8bit: stored.is_8bit === 1,
       },
-      allRecipients: recipients.map((one) => mailbox(one.address)),
-      due: due.map((one) => ({
+      allRecipients: recipients.map((one) => one.mailbox),
+      due: dueNow.map((one) => ({
         index: one.idx,
-        mailbox: mailbox(one.address),
+        mailbox: one.mailbox,
         notify: one.notify === null ? undefined : (one.notify.split(",") as NonNullable<LeasedRecipient["notify"]>),
         attempts: one.attempts,
         state: one.state as "queued" | "held",

@@ -42,7 +42,7 @@ async function restart(): Promise<Found> {
     const orphans = await store.recover();
     const waiting: Record<string, readonly string[]> = {};
     let largeWaiting = 0;
-    for (let leased: Leased | null; (leased = await store.spool.lease(clock.now(), 1e9)) !== null;) {
+    for (let leased: Leased | null; (leased = await store.spool.lease(clock.now(), 1e9, "outbound")) !== null;) {
       const content = await read(leased);
       const mark = /^Subject: (.*)\r$/m.exec(content.subarray(0, 500).toString())?.[1] ?? "";
       if (leased.envelope.class === "mail") {

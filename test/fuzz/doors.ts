@@ -139,7 +139,7 @@ function hostFor(setup: Setup, tls: ServerCertificate) {
     reception: { maxMessageBytes: MAX_MESSAGE_BYTES, lineEndings: setup.lineEndings },
     deadlines: DEFAULT_LIMITS,
     secureContext: setup.tls === "off" ? undefined : secureContext(tls),
-    clock: { now: () => 0, monotonic: () => 0, sleep: () => setImmediate() },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => setImmediate(), after: () => () => undefined },
     observer: {
       ...{ onSessionOpened: nothing, onSessionClosed: nothing, onSessionRefused: nothing, onAuthFailed: nothing },
       ...{ onMessageAccepted: nothing, onMessageRefused: nothing },
@@ -235,6 +235,7 @@ export class Sockets {
       now: () => 0,
       monotonic: () => 0,
       sleep: (_delayMs, signal) => setTimeout(10, undefined, { signal }).catch(() => undefined),
+      after: () => () => undefined,
     };
     const fail = () => Promise.reject(new Error("told to fail"));
     const door =

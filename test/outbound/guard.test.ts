@@ -95,6 +95,22 @@ describe.each([
     await stopped(guard(spoiled, smimePlan(ALICE)).then((guarded) => collect(guarded.message)));
   });
 
+  test("wherever among the ciphertext it stands", async () => {
+    const made = await SMIME.encrypt(split(size), [ALICE]);
+    const whole = await collect(made.message);
+    const start = whole.indexOf("\r\n\r\n") + 4;
+    const places = [0, 1, 2, 3]
+      .flatMap((at) => [start + 40_000 + at, whole.length - 1 - at])
+      .filter((at) => at < whole.length);
+    for (const at of places)
+      for (const octet of ["-", "\0", " "]) {
+        const spoiled = await changed(made, (text) => text.slice(0, at) + octet + text.slice(at + 1));
+        expect(await stopped(guard(spoiled, smimePlan(ALICE)).then((guarded) => collect(guarded.message)))).toContain(
+          "base64",
+        );
+      }
+  });
+
   test("a Content field of the original outside, a Bcc or a hop before us stops it", async () => {
     for (const field of [
       'Content-Disposition: attachment; filename="salaries.pdf"\r\n',

@@ -143,14 +143,25 @@ export class FakeClock implements Clock {
   }
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const wake = () => {
-        this.#sleepers.delete(wake);
+      if (signal?.aborted === true) {
+        resolve();
+        return;
+      }
+      const cancel = this.after(delayMs, resolve);
+      const cancelled = () => {
+        cancel();
         resolve();
       };
-      this.#sleepers.set(wake, this.#now + delayMs);
-      if (signal?.aborted === true) wake();
-      signal?.addEventListener("abort", wake, { once: true });
+      signal?.addEventListener("abort", cancelled, { once: true });
     });
+  }
+  after(delayMs: number, act: () => void): () => void {
+    const wake = () => {
+      this.#sleepers.delete(wake);
+      act();
+    };
+    this.#sleepers.set(wake, this.#now + delayMs);
+    return () => this.#sleepers.delete(wake);
   }
   /** Moves on and wakes whoever is due. */
   advance(byMs: number): void {

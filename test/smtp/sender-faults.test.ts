@@ -173,7 +173,12 @@ test("what greets or answers EHLO with 4xx or 5xx is unreachable and bounces not
 });
 
 test("a clock that never wakes anybody is not needed for mail to flow", async () => {
-  const never: Clock = { now: () => 0, monotonic: () => 0, sleep: () => new Promise(() => undefined) };
+  const never: Clock = {
+    now: () => 0,
+    monotonic: () => 0,
+    sleep: () => new Promise(() => undefined),
+    after: () => () => undefined,
+  };
   const upstream = await newUpstream();
   expect(shown(await senderTo(upstream, {}, never).send(mailTo(["bob@b.test"])))).toEqual(DELIVERED);
 });

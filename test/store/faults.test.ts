@@ -63,7 +63,7 @@ describe("a damaged body is told when it is read, and its neighbours are read as
       [outcome(leased.due[0]!, { state: "queued", nextAttemptAt: folder.clock.now() + 1 })],
       [],
     );
-    expect(await spool.nextDueAt()).toBe(folder.clock.now() + 1);
+    expect(await spool.nextDueAt("outbound")).toBe(folder.clock.now() + 1);
   });
 
   test("a body in the place of another message's does not open", async () => {

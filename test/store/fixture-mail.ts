@@ -7,6 +7,7 @@ import type {
   LeasedRecipient,
   Notice,
   RecipientOutcome,
+  Route,
   Spool,
   SpooledEnvelope,
 } from "../../src/spool/spool.ts";
@@ -45,8 +46,13 @@ export async function accept(
   return receiving.id;
 }
 
-export async function mustLease(spool: Spool, at: number, leaseForMs = 60_000): Promise<Leased> {
-  const leased = await spool.lease(at, leaseForMs);
+export async function mustLease(
+  spool: Spool,
+  at: number,
+  leaseForMs = 60_000,
+  route: Route = "outbound",
+): Promise<Leased> {
+  const leased = await spool.lease(at, leaseForMs, route);
   if (leased === null) throw new Error("nothing is due");
   return leased;
 }

@@ -68,7 +68,7 @@ describe("the secret key", () => {
     expect(await command.spool.drop(id)).toBe(1);
     expect(folder.bodyFiles()).toEqual([]);
     expect(() => command.spool.receive()).toThrow("the secret key was not loaded");
-    expect(await server.spool.lease(folder.clock.now(), 1)).toBeNull();
+    expect(await server.spool.lease(folder.clock.now(), 1, "outbound")).toBeNull();
   });
 });
 

@@ -64,7 +64,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const envelope = { route: "inbound", class: "dsn", smtpUtf8: true, is8bit: true, recipients } as const;
       await accept(spool, Buffer.from("x"), { ...envelope, reversePath: mailbox("J.Ira@example.com") });
       await accept(spool, Buffer.from("x"), { ...envelope, reversePath: undefined, smtpUtf8: false });
-      const leased = await lease();
+      const leased = await mustLease(spool, clock.now(), MINUTE, "inbound");
       expect(leased.envelope).toEqual({
         route: "inbound",
         class: "dsn",
@@ -80,7 +80,10 @@ export function spoolContract(name: string, engine: Engine): void {
         [2, 0, "queued", undefined],
       ]);
       expect(leased.acceptedAt).toBe(clock.now());
-      expect((await lease()).envelope).toMatchObject({ reversePath: undefined, smtpUtf8: false });
+      expect((await mustLease(spool, clock.now(), MINUTE, "inbound")).envelope).toMatchObject({
+        reversePath: undefined,
+        smtpUtf8: false,
+      });
     });
 
     test("is one of many that came together, each whole and there once", async () => {
@@ -89,7 +92,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const ids = await Promise.all(marks.map((mark) => accept(spool, contentOf(mark, size(mark)))));
       expect(new Set(ids).size).toBe(60);
       const found = new Set<string>();
-      for (let leased; (leased = await spool.lease(clock.now(), MINUTE)) !== null;)
+      for (let leased; (leased = await spool.lease(clock.now(), MINUTE, "outbound")) !== null;)
         found.add(
           createHash("sha256")
             .update(await read(leased))
@@ -111,7 +114,7 @@ export function spoolContract(name: string, engine: Engine): void {
     test.each([SMALL_BYTES, LARGE_BYTES])("of %i octets is not there, and takes nothing after abort", async (size) => {
       const receiving = spool.receive();
       await receiving.write(contentOf("m", size));
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       await receiving.abort();
       await receiving.abort();
       await expect(receiving.write(Buffer.from("more"))).rejects.toThrow("given up");
@@ -125,9 +128,9 @@ export function spoolContract(name: string, engine: Engine): void {
       await accept(spool, contentOf("m", 10));
       const first = await mustLease(spool, clock.now(), MINUTE);
       expect(first.leaseUntil).toBe(clock.now() + MINUTE);
-      expect(await spool.nextDueAt()).toBe(clock.now() + MINUTE);
+      expect(await spool.nextDueAt("outbound")).toBe(clock.now() + MINUTE);
       clock.advance(MINUTE - 1);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       clock.advance(1);
       const second = await mustLease(spool, clock.now(), MINUTE);
       expect(second.id).toBe(first.id);
@@ -142,11 +145,31 @@ export function spoolContract(name: string, engine: Engine): void {
       const leasedB = await lease();
       expect(leasedB.id).toBe(b);
       await settleAll(leasedB, later(MINUTE));
-      expect(await spool.lease(clock.now() + MINUTE - 1, 1)).toBeNull();
-      expect(await spool.nextDueAt()).toBe(clock.now() + MINUTE);
+      expect(await spool.lease(clock.now() + MINUTE - 1, 1, "outbound")).toBeNull();
+      expect(await spool.nextDueAt("outbound")).toBe(clock.now() + MINUTE);
       clock.advance(MINUTE);
       expect((await mustLease(spool, clock.now())).id).toBe(a);
       expect((await mustLease(spool, clock.now())).id).toBe(b);
+    });
+
+    test("of many that are due none is passed by or given twice, whatever happens to those that come next", async () => {
+      const ids: string[] = [];
+      for (let number = 0; number < 40; number++) {
+        ids.push(await accept(spool, contentOf(`m${number}`, 10)));
+        clock.advance(1);
+      }
+      const first = await lease();
+      const second = await lease();
+      expect([first.id, second.id]).toEqual(ids.slice(0, 2));
+      await spool.release(first);
+      await spool.drop(ids[2] ?? "");
+      expect((await lease()).id).toBe(ids[0]);
+      for (const id of ids.slice(3)) expect((await lease()).id).toBe(id);
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
+      const end = await spool.nextDueAt("outbound");
+      await accept(spool, contentOf("late", 10));
+      expect(await spool.nextDueAt("outbound")).toBe(clock.now());
+      expect(end).toBeGreaterThan(clock.now());
     });
 
     test("renew keeps a lease, and says so when it was lost", async () => {
@@ -154,9 +177,9 @@ export function spoolContract(name: string, engine: Engine): void {
       const leased = await lease();
       expect(await spool.renew(leased, DAY)).toBe(true);
       clock.advance(DAY - 1);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       clock.advance(1);
-      expect(await spool.lease(clock.now(), MINUTE)).not.toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).not.toBeNull();
       expect(await spool.renew(leased, DAY)).toBe(false);
     });
 
@@ -164,10 +187,10 @@ export function spoolContract(name: string, engine: Engine): void {
       await accept(spool, contentOf("m", 10), envelopeTo("a@x.example", "b@x.example"));
       const leased = await lease();
       clock.set(2 * DAY);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       await settleAll(leased, later(MINUTE));
       clock.set(-2 * DAY);
-      expect(await spool.lease(clock.now() + MINUTE, MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now() + MINUTE, MINUTE, "outbound")).toBeNull();
       expect(await spool.pullIn(clock.now(), clock.now() + 3 * DAY, "outbound")).toBe(0);
       expect(await spool.pullIn(clock.now(), clock.now() + DAY, "inbound")).toBe(0);
       expect(await spool.pullIn(clock.now(), clock.now() + DAY, "outbound")).toBe(2);
@@ -181,7 +204,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const second = await lease();
       expect(second.due).toEqual(first.due);
       await spool.release(first);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
     });
   });
 
@@ -202,7 +225,7 @@ export function spoolContract(name: string, engine: Engine): void {
         ],
         [],
       );
-      expect(await spool.nextDueAt()).toBe(clock.now() + 5 * MINUTE);
+      expect(await spool.nextDueAt("outbound")).toBe(clock.now() + 5 * MINUTE);
       expect((await spool.counts()).states).toEqual({ queued: 1, held: 1 });
       expect((await spool.show(id))!.recipients).toEqual([
         {
@@ -254,8 +277,8 @@ export function spoolContract(name: string, engine: Engine): void {
         const [a, b] = leased.due;
         await spool.settle(leased, [outcome(a!), outcome(b!, { state: "failed", lastReply: "550 no" })], []);
         await expect(read(leased)).rejects.toThrow(/is missing/);
-        expect(await spool.lease(clock.now() + DAY, MINUTE)).toBeNull();
-        expect(await spool.nextDueAt()).toBeUndefined();
+        expect(await spool.lease(clock.now() + DAY, MINUTE, "outbound")).toBeNull();
+        expect(await spool.nextDueAt("outbound")).toBeUndefined();
         expect(await spool.counts()).toEqual({ states: { queued: 0, held: 0 }, oldestAcceptedAt: undefined });
         const entry = (await spool.show(id))!;
         expect(entry).toMatchObject({ id, route: "outbound", class: "mail", reversePath: "jira@example.com", size });
@@ -267,7 +290,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const id = await accept(spool, contentOf("m", SMALL_BYTES), envelopeTo("a@x.example", "b@x.example"));
       const lost = await mustLease(spool, clock.now(), MINUTE);
       await spool.keepDelivered(lost, [outcome(lost.due[0]!, { lastReply: "250 first" })]);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       clock.advance(MINUTE);
       const again = await lease();
       expect(again.due.map((one) => one.index)).toEqual([1]);
@@ -294,7 +317,7 @@ export function spoolContract(name: string, engine: Engine): void {
         ),
       ).toEqual({ stored: [], leaseLost: true });
       expect((await spool.show(lost.id))!.recipients.map((one) => one.state)).toEqual(["delivered", "queued"]);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       expect((await settleAll(current, later(MINUTE))).leaseLost).toBe(false);
       expect((await spool.show(lost.id))!.recipients.map(({ state, lastReply }) => [state, lastReply])).toEqual([
         ["delivered", "250 2.0.0 taken"],
@@ -372,7 +395,7 @@ export function spoolContract(name: string, engine: Engine): void {
       await holdOne("carol@x.example");
       expect(await spool.wakeHeld(clock.now(), ["alice@x.example", "nobody@x.example"])).toBe(1);
       expect((await lease()).due.map((one) => one.mailbox.address)).toEqual(["Alice@x.example"]);
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
       expect(await spool.wakeHeld(clock.now())).toBe(2);
     });
 
@@ -388,7 +411,7 @@ export function spoolContract(name: string, engine: Engine): void {
       const third = await lease();
       expect(third.due).toHaveLength(2);
       await settleAll(third, held(DAY));
-      expect(await spool.nextDueAt()).toBe(clock.now() + DAY);
+      expect(await spool.nextDueAt("outbound")).toBe(clock.now() + DAY);
     });
   });
 
@@ -415,7 +438,7 @@ export function spoolContract(name: string, engine: Engine): void {
       expect(leased.id).toBe(first);
       expect(await spool.retry(clock.now())).toBe(2);
       expect((await lease()).due[0]!.state).toBe("held");
-      expect(await spool.lease(clock.now(), MINUTE)).toBeNull();
+      expect(await spool.lease(clock.now(), MINUTE, "outbound")).toBeNull();
     });
 
     test.each([SMALL_BYTES, LARGE_BYTES])(
@@ -433,7 +456,7 @@ export function spoolContract(name: string, engine: Engine): void {
         ]);
         await expect(read(leased)).rejects.toThrow(/is missing/);
         expect(await spool.retry(clock.now())).toBe(0);
-        expect(await spool.lease(clock.now() + 2 * DAY, MINUTE)).toBeNull();
+        expect(await spool.lease(clock.now() + 2 * DAY, MINUTE, "outbound")).toBeNull();
       },
     );
 
@@ -446,7 +469,7 @@ export function spoolContract(name: string, engine: Engine): void {
         state: "failed",
         lastReply: "dropped by the operator",
       });
-      expect(await spool.nextDueAt()).toBeUndefined();
+      expect(await spool.nextDueAt("outbound")).toBeUndefined();
     });
   });
 }
