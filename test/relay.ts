@@ -1,7 +1,7 @@
 // A whole relay for end-to-end tests: configuration, data folder and a real `serve` process, all in a folder of its own.
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -44,6 +44,8 @@ export type Relay = {
 export type Launch = {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Nobody reads the log while the relay runs, for measuring: it goes into a file, and `events` end with the start. */
+  readonly isLogUnread?: boolean;
   /** Called before the first start with the folder of the relay; its data folder is `data` in it. */
   readonly prepare?: (folder: string) => void;
   /** Takes back what `prepare` did, when the process has ended and before its folder goes. */
@@ -102,6 +104,16 @@ export function layOut(
   return { folder, configFile };
 }
 
+/** The lines of a log up to the one that tells of the start; none when the process ends without. */
+async function untilStarted(file: string, child: ChildProcess): Promise<string[]> {
+  while (child.exitCode === null && child.signalCode === null) {
+    const [, lines] = /^(.*"service\.started".*)\n/s.exec(readFileSync(file, "utf8")) ?? [];
+    if (lines !== undefined) return lines.split("\n");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return [];
+}
+
 class RelayProcess implements Relay {
   readonly folder: string;
   readonly configFile: string;
@@ -123,21 +135,26 @@ class RelayProcess implements Relay {
   }
 
   async start(): Promise<void> {
-    const { env = {}, cwd } = this.#launch;
+    const { env = {}, cwd, isLogUnread = false } = this.#launch;
+    const logFile = join(this.folder, "relay.log");
+    const log = isLogUnread ? openSync(logFile, "w") : undefined;
     const child = spawn(process.execPath, [program, "serve", "--config", this.configFile], {
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", log ?? "pipe", "pipe"],
       env: { ...process.env, ...env },
       ...(cwd === undefined ? {} : { cwd }),
     });
     this.process = child;
+    if (log !== undefined) closeSync(log);
     this.#closed = once(child, "close");
     const from = this.events.length;
-    child.stderr.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
-    createInterface({ input: child.stdout }).on("line", (line) => {
+    child.stderr?.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
+    const read = (line: string) => {
       this.output += `${line}\n`;
       this.events.push(JSON.parse(line) as Event);
       for (const look of this.#waiting) look();
-    });
+    };
+    if (child.stdout === null) void untilStarted(logFile, child).then((lines) => lines.forEach(read));
+    else createInterface({ input: child.stdout }).on("line", read);
     const ended = new AbortController();
     child.once("exit", (code) => ended.abort(new Error(`serve ended with ${String(code)}:\n${this.output}`)));
     const started = await this.event((event) => event.event === "service.started", from, ended.signal);

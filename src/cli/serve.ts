@@ -1,5 +1,6 @@
 // serve: runs everything until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
 import { flushCompileCache } from "node:module";
+import { setFlagsFromString } from "node:v8";
 import type { Command } from "commander";
 import { startApp } from "../app.ts";
 import { asError } from "../as-error.ts";
@@ -57,6 +58,8 @@ function serve(options: CommonOptions) {
       web: app.ports.web,
       metrics: app.ports.metrics,
     });
+    // mail in work leaves many new objects; see bin/runtime.js
+    setFlagsFromString("--semi-space-growth-factor=2");
     // by itself Node keeps what it has made of the source only at a regular end
     flushCompileCache();
     const signal = await end;

@@ -1,5 +1,5 @@
 // Base64 in lines of 76 characters with CRLF, streamed; the length is known beforehand.
-import type { Sized } from "./chunks.ts";
+import { throughStage, type Sized } from "./chunks.ts";
 import { lineBlocks } from "./line-blocks.ts";
 
 const LINE_BYTES = 57;
@@ -8,12 +8,10 @@ const LINE_CHARS = 76;
 /** Base64 of `binary`, RFC 2045 6.8; every line ends with CRLF, the last one too. */
 export function base64Lines(binary: Sized): Sized {
   const chars = Math.ceil(binary.size / 3) * 4;
-  return {
-    size: chars + 2 * Math.ceil(chars / LINE_CHARS),
-    async *chunks() {
-      for await (const piece of lineBlocks(binary, LINE_BYTES)) yield lines(piece);
-    },
-  };
+  return throughStage(binary, chars + 2 * Math.ceil(chars / LINE_CHARS), () => {
+    const blocks = lineBlocks(LINE_BYTES);
+    return { next: (chunk) => blocks.next(chunk).map(lines), end: () => blocks.end().map(lines) };
+  });
 }
 
 function lines(bytes: Buffer): Buffer {

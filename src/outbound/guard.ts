@@ -4,7 +4,7 @@
 // by readers (enveloped-shape, message-shape) that share no code with the writers. A message up to WHOLE_BYTES is read whole
 // before MAIL is said upstream. Of a longer one the head is read, which holds every reader and the length of the ciphertext;
 // the rest is checked while it is sent, and an octet that is not base64 breaks off the transaction before its final dot.
-import { collect, readHead, sizedBytes, type Sized } from "../mail/chunks.ts";
+import { collect, readHead, sizedBytes, throughStage, type Sized } from "../mail/chunks.ts";
 import { fieldValue, readHeader, type HeaderSection } from "../mail/header.ts";
 import { ApprovedClear, Ciphertext, Guarded, type Outgoing } from "../mail/outgoing.ts";
 import { readMessageShape } from "../pgp/message-shape.ts";
@@ -88,7 +88,9 @@ async function proveCiphertext(message: Sized, plan: CiphertextPlan): Promise<Si
   }
   if (!isWhole) return proveRegion(message, head, region);
   // what was proved is what leaves: the octets in memory, not what a second reading would give
-  return sizedBytes(await collect(proveRegion(sizedBytes(head), head, region)));
+  const whole = sizedBytes(head);
+  await collect(proveRegion(whole, head, region));
+  return whole;
 }
 
 function proveOuterHeader(header: HeaderSection, plan: CiphertextPlan): void {
@@ -146,12 +148,11 @@ function ofFirst<T>(text: Buffer, plan: CiphertextPlan, read: (head: Buffer) => 
 
 /** The message again, with every octet from the end of the head on checked while it is read. */
 function proveRegion(message: Sized, head: Buffer, region: Region): Sized {
-  return {
-    size: message.size,
-    async *chunks() {
-      let at = 0;
-      let tail = "";
-      for await (const chunk of message.chunks()) {
+  return throughStage(message, message.size, () => {
+    let at = 0;
+    let tail = "";
+    return {
+      next(chunk) {
         const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
         const from = Math.min(Math.max(region.start - at, 0), bytes.length);
         const to = Math.min(Math.max(region.end - at, 0), bytes.length);
@@ -161,11 +162,14 @@ function proveRegion(message: Sized, head: Buffer, region: Region): Sized {
         tail += bytes.toString("latin1", to);
         at += bytes.length;
         if (!region.tail.startsWith(tail)) throw new GuardStop("something else follows the ciphertext");
-        yield chunk;
-      }
-      if (tail !== region.tail) throw new GuardStop("the ciphertext does not end as it should");
-    },
-  };
+        return [chunk];
+      },
+      end() {
+        if (tail !== region.tail) throw new GuardStop("the ciphertext does not end as it should");
+        return [];
+      },
+    };
+  });
 }
 
 /** By pair of octets, in either order: 1 when both are of this class. */

@@ -1,5 +1,5 @@
 // ASCII armor (RFC 9580 6): reads any number of blocks out of text, writes one block as a stream of known length.
-import type { Sized } from "../mail/chunks.ts";
+import { concatSized, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
 import { lineBlocks } from "../mail/line-blocks.ts";
 import { crc24 } from "./crc24.ts";
 
@@ -102,19 +102,23 @@ export function armored(binary: Sized, type: "MESSAGE"): Sized {
   const head = Buffer.from(`-----BEGIN PGP ${type}-----\r\n\r\n`);
   const tail = `-----END PGP ${type}-----\r\n`;
   const chars = Math.ceil(binary.size / 3) * 4;
+  const size = chars + 2 * Math.ceil(chars / LINE_CHARS) + "=CRC4\r\n".length;
+  return concatSized(sizedBytes(head), throughStage(binary, size, linesAndChecksum), sizedBytes(Buffer.from(tail)));
+}
+
+function linesAndChecksum(): Stage {
+  const blocks = lineBlocks(LINE_BYTES);
+  let crc = crc24(new Uint8Array(0));
+  const written = (piece: Buffer) => {
+    crc = crc24(piece, crc);
+    return piece.length % LINE_BYTES === 0 ? wholeLines(piece) : Buffer.from(`${piece.toString("base64")}\r\n`);
+  };
   return {
-    size: head.length + chars + 2 * Math.ceil(chars / LINE_CHARS) + "=CRC4\r\n".length + tail.length,
-    async *chunks() {
-      yield head;
-      let crc = crc24(new Uint8Array(0));
-      let lastLine = "";
-      for await (const piece of lineBlocks(binary, LINE_BYTES)) {
-        crc = crc24(piece, crc);
-        if (piece.length % LINE_BYTES === 0) yield wholeLines(piece);
-        else lastLine = `${piece.toString("base64")}\r\n`;
-      }
+    next: (chunk) => blocks.next(chunk).map(written),
+    end() {
+      const last = blocks.end().map(written);
       const checksum = Buffer.from([crc >>> 16, (crc >>> 8) & 0xff, crc & 0xff]).toString("base64");
-      yield Buffer.from(`${lastLine}=${checksum}\r\n${tail}`);
+      return [...last, Buffer.from(`=${checksum}\r\n`)];
     },
   };
 }

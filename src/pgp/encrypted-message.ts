@@ -1,7 +1,7 @@
 // An OpenPGP encrypted message (RFC 9580 10.3) as a stream of known length: PKESKs, then SEIPD version 1 or 2 around literal data.
 import { createCipheriv, createHash, hkdfSync, randomBytes } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import { CHUNK_BYTES, concatSized, sizedBytes, type Sized } from "../mail/chunks.ts";
+import { CHUNK_BYTES, concatSized, sizedBytes, throughStage, type Sized } from "../mail/chunks.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { writeLength } from "./packets.ts";
 import { publicKeyEncryptedSessionKey } from "./pkesk.ts";
@@ -55,38 +55,38 @@ function literalData(plain: Sized): Sized {
 
 /** The same bytes, or an error as soon as there are more or fewer than announced. */
 function exactly(plain: Sized): Sized {
-  return {
-    size: plain.size,
-    async *chunks() {
-      let left = plain.size;
-      for await (const chunk of plain.chunks()) {
+  return throughStage(plain, plain.size, () => {
+    let left = plain.size;
+    return {
+      next(chunk) {
         left -= chunk.length;
         if (left < 0) throw new Error(`the plaintext has more than the ${plain.size} octets announced`);
-        yield chunk;
-      }
-      if (left > 0) throw new Error(`the plaintext ends ${left} octets before the ${plain.size} announced`);
-    },
-  };
+        return [chunk];
+      },
+      end() {
+        if (left > 0) throw new Error(`the plaintext ends ${left} octets before the ${plain.size} announced`);
+        return [];
+      },
+    };
+  });
 }
 
 /** RFC 9580 5.13.1: random prefix, literal data and its SHA-1 under AES-256 in OpenPGP's CFB, whose IV is zero. */
 function seipdVersion1(literal: Sized, sessionKey: Buffer): Sized {
   const random = randomBytes(BLOCK_BYTES);
-  const prefix = Buffer.concat([random, random.subarray(-2)]);
-  return {
-    size: 1 + prefix.length + literal.size + MDC_BYTES,
-    async *chunks() {
-      const cipher = createCipheriv("aes-256-cfb", sessionKey, Buffer.alloc(BLOCK_BYTES));
-      const hash = createHash("sha1").update(prefix);
-      yield Buffer.concat([Buffer.from([1]), cipher.update(prefix)]);
-      for await (const chunk of literal.chunks()) {
+  const hashed = concatSized(sizedBytes(Buffer.concat([random, random.subarray(-2)])), literal);
+  const encrypted = throughStage(hashed, hashed.size + MDC_BYTES, () => {
+    const cipher = createCipheriv("aes-256-cfb", sessionKey, Buffer.alloc(BLOCK_BYTES));
+    const hash = createHash("sha1");
+    return {
+      next(chunk) {
         hash.update(chunk);
-        yield cipher.update(chunk);
-      }
-      const digest = hash.update(MDC_HEAD).digest();
-      yield cipher.update(Buffer.concat([MDC_HEAD, digest]));
-    },
-  };
+        return [cipher.update(chunk)];
+      },
+      end: () => [cipher.update(Buffer.concat([MDC_HEAD, hash.update(MDC_HEAD).digest()]))],
+    };
+  });
+  return concatSized(sizedBytes(Buffer.from([1])), encrypted);
 }
 
 /** RFC 9580 5.13.2: chunks of 64 KiB, each with its tag, and a last tag over their number; key and nonce by HKDF from the salt. */
@@ -105,38 +105,43 @@ function seipdVersion2(literal: Sized, sessionKey: Buffer): Sized {
     return [sealed, cipher.getAuthTag()];
   };
   const chunkCount = Math.ceil(literal.size / CHUNK_BYTES);
-  return {
-    size: parameters.length + salt.length + literal.size + AEAD_TAG_BYTES * (chunkCount + 1),
-    async *chunks() {
-      yield Buffer.concat([parameters, salt]);
-      let index = 0;
-      for await (const chunk of fullChunks(literal)) yield* seal(index++, chunk, associated);
-      const total = Buffer.concat([associated, uint64(literal.size)]);
-      yield seal(index, new Uint8Array(0), total)[1];
-    },
-  };
+  const sealed = throughStage(literal, literal.size + AEAD_TAG_BYTES * (chunkCount + 1), () => {
+    const full = fullChunks();
+    let index = 0;
+    const sealAll = (chunks: readonly Buffer[]) => chunks.flatMap((chunk) => seal(index++, chunk, associated));
+    return {
+      next: (chunk) => sealAll(full.next(chunk)),
+      end() {
+        const last = sealAll(full.end());
+        const total = Buffer.concat([associated, uint64(literal.size)]);
+        return [...last, seal(index, new Uint8Array(0), total)[1]];
+      },
+    };
+  });
+  return concatSized(sizedBytes(Buffer.concat([parameters, salt])), sealed);
 }
 
 /** The same bytes in chunks of exactly 64 KiB, but for the last. */
-async function* fullChunks(sized: Sized): AsyncGenerator<Uint8Array> {
+function fullChunks(): { next(chunk: Uint8Array): Buffer[]; end(): Buffer[] } {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
-  for await (const chunk of sized.chunks()) {
-    let at = 0;
-    while (heldBytes + chunk.length - at >= CHUNK_BYTES) {
-      const end = at + CHUNK_BYTES - heldBytes;
-      yield Buffer.concat([...held, chunk.subarray(at, end)]);
-      held = [];
-      heldBytes = 0;
-      at = end;
-    }
-    if (at < chunk.length) {
-      // a copy: the producer may use its chunk again
-      held.push(Buffer.from(chunk.subarray(at)));
+  return {
+    next(chunk) {
+      const full: Buffer[] = [];
+      let at = 0;
+      while (heldBytes + chunk.length - at >= CHUNK_BYTES) {
+        const end = at + CHUNK_BYTES - heldBytes;
+        full.push(Buffer.concat([...held, chunk.subarray(at, end)]));
+        held = [];
+        heldBytes = 0;
+        at = end;
+      }
+      if (at < chunk.length) held.push(Buffer.from(chunk.subarray(at)));
       heldBytes += chunk.length - at;
-    }
-  }
-  if (heldBytes > 0) yield Buffer.concat(held);
+      return full;
+    },
+    end: () => (heldBytes > 0 ? [Buffer.concat(held)] : []),
+  };
 }
 
 function uint64(value: number): Buffer {

@@ -3,7 +3,7 @@
 // The plaintext's length is known, so every length in the structure is too: it is written in DER, with definite lengths, and
 // held in memory one chunk at a time.
 import { createCipheriv, randomBytes } from "node:crypto";
-import { sizedBytes, type Sized } from "../mail/chunks.ts";
+import { concatSized, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
 import type { Certificate } from "./certificate.ts";
 import { derHeader, octetString, oid, sequence, setOf, smallInteger } from "./der-writing.ts";
 import { recipientInfoFor, type KeyTransport } from "./recipient-info.ts";
@@ -26,10 +26,9 @@ const GCM_TAG_BYTES = 16;
 /** What frames the encrypted content of one message, and the cipher that makes it. */
 type Framing = {
   readonly head: Buffer;
-  readonly encryptedSize: number;
-  /** Size of what follows the encrypted content: the MAC. */
-  readonly tailSize: number;
-  cipher(): { update(chunk: Uint8Array): Buffer; final(): Buffer; tail(): Buffer };
+  /** Of the encrypted content, and of what follows it: the MAC. */
+  readonly bodySize: number;
+  cipher(): { update(chunk: Uint8Array): Buffer; end(): readonly Buffer[] };
 };
 
 /**
@@ -56,21 +55,24 @@ export function envelopedData(
     options.contentEncryption === "aes256-gcm"
       ? gcmFraming(plain.size, key, random.subarray(KEY_BYTES, KEY_BYTES + GCM_NONCE_BYTES), recipientInfos)
       : cbcFraming(plain.size, key, random.subarray(KEY_BYTES), recipientInfos, isPlainVersion ? 0 : 2);
+  return concatSized(
+    sizedBytes(framing.head),
+    throughStage(plain, framing.bodySize, () => encrypting(framing.cipher(), plain.size)),
+  );
+}
+
+function encrypting(cipher: ReturnType<Framing["cipher"]>, plainSize: number): Stage {
+  let left = plainSize;
   return {
-    size: framing.head.length + framing.encryptedSize + framing.tailSize,
-    async *chunks() {
-      yield* sizedBytes(framing.head).chunks();
-      const cipher = framing.cipher();
-      let left = plain.size;
-      for await (const chunk of plain.chunks()) {
-        left -= chunk.length;
-        if (left < 0) throw new Error(`plaintext has more octets than the ${plain.size} it announced`);
-        const encrypted = cipher.update(chunk);
-        if (encrypted.length > 0) yield encrypted;
-      }
-      if (left > 0) throw new Error(`plaintext ends ${left} octets before the ${plain.size} it announced`);
-      const last = Buffer.concat([cipher.final(), cipher.tail()]);
-      if (last.length > 0) yield last;
+    next(chunk) {
+      left -= chunk.length;
+      if (left < 0) throw new Error(`plaintext has more octets than the ${plainSize} it announced`);
+      const encrypted = cipher.update(chunk);
+      return encrypted.length > 0 ? [encrypted] : [];
+    },
+    end() {
+      if (left > 0) throw new Error(`plaintext ends ${left} octets before the ${plainSize} it announced`);
+      return cipher.end();
     },
   };
 }
@@ -81,11 +83,10 @@ function cbcFraming(plainSize: number, key: Buffer, iv: Buffer, recipientInfos: 
   const algorithm = sequence(AES256_CBC, octetString(iv));
   return {
     head: head(ENVELOPED_DATA, version, recipientInfos, algorithm, encryptedSize, 0),
-    encryptedSize,
-    tailSize: 0,
+    bodySize: encryptedSize,
     cipher() {
       const cbc = createCipheriv("aes-256-cbc", key, iv);
-      return { update: (chunk) => cbc.update(chunk), final: () => cbc.final(), tail: () => Buffer.alloc(0) };
+      return { update: (chunk) => cbc.update(chunk), end: () => [cbc.final()] };
     },
   };
 }
@@ -96,14 +97,15 @@ function gcmFraming(plainSize: number, key: Buffer, nonce: Buffer, recipientInfo
   const tailSize = 2 + GCM_TAG_BYTES;
   return {
     head: head(AUTH_ENVELOPED_DATA, 0, recipientInfos, algorithm, plainSize, tailSize),
-    encryptedSize: plainSize,
-    tailSize,
+    bodySize: plainSize + tailSize,
     cipher() {
       const gcm = createCipheriv("aes-256-gcm", key, nonce, { authTagLength: GCM_TAG_BYTES });
       return {
         update: (chunk) => gcm.update(chunk),
-        final: () => gcm.final(),
-        tail: () => octetString(gcm.getAuthTag()),
+        end() {
+          gcm.final();
+          return [octetString(gcm.getAuthTag())];
+        },
       };
     },
   };

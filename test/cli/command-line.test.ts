@@ -54,6 +54,23 @@ test("what Node makes of the source is kept beside the dependencies, and nowhere
   expect(readdirSync(temporary)).toEqual([]);
 });
 
+test("serve begins once more with a bound for new objects: the same process, with the same arguments", () => {
+  const tell = "--import=data:text/javascript,console.error(process.pid,process.execArgv.at(0))";
+  const started = (command: string) => {
+    const { stderr, status } = spawnSync(process.execPath, [tell, SEALPOST, command, "--config", "missing.yaml"]);
+    expect(status).toBe(78);
+    return stderr
+      .toString()
+      .split("\n")
+      .filter((line) => /^\d+ --/.test(line));
+  };
+  const [first = "", second, ...more] = started("serve");
+  expect(second).toBe(first.replace(tell, "--max-semi-space-size=8"));
+  expect(second).not.toBe(first);
+  expect(more).toEqual([]);
+  expect(started("check")).toHaveLength(1);
+});
+
 test("what Node makes of the source is kept also when the relay is killed", async () => {
   const kept = mkdtempSync(join(tmpdir(), "sealpost-cli-"));
   onTestFinished(() => rmSync(kept, { recursive: true }));

@@ -32,7 +32,9 @@ test.each([
   for (const size of [0, 1, 56, 57, 58, 114, 10_000, 150_001]) {
     const binary = inChunksOf(size, sizes);
     const pieces: Buffer[] = [];
-    for await (const piece of lineBlocks(binary, 57)) pieces.push(Buffer.from(piece));
+    const blocks = lineBlocks(57);
+    for await (const chunk of binary.chunks()) pieces.push(...blocks.next(chunk).map((piece) => Buffer.from(piece)));
+    pieces.push(...blocks.end());
     expect(Buffer.concat(pieces).equals(binary.whole)).toBe(true);
     expect(pieces.slice(0, -1).filter(({ length }) => length === 0 || length % 57 !== 0)).toEqual([]);
     expect(pieces.filter(({ length }) => (length / 57) * 78 > CHUNK_BYTES)).toEqual([]);
