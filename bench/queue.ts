@@ -67,8 +67,13 @@ export async function queue(depths: readonly number[] = DEPTHS): Promise<Report>
   const figures: Figure[] = [];
   const downPort = await freePort();
   const relay = await startRelay(
-    `upstream: { host: 127.0.0.1, port: ${downPort}, tls: off }\nsmime: { keyStore: { file: alice.pem } }`,
+    [
+      `upstream: { host: 127.0.0.1, port: ${downPort}, tls: off }`,
+      "smime: { keyStore: { file: alice.pem } }",
+      "log: { level: info }",
+    ].join("\n"),
     { "alice.pem": fixtureBytes("smime/certs/alice.pem") },
+    { isLogUnread: true },
   );
   try {
     const rates: number[] = [];

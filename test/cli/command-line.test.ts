@@ -56,8 +56,10 @@ test("what Node makes of the source is kept beside the dependencies, and nowhere
 
 test("serve begins once more with a bound for new objects: the same process, with the same arguments", () => {
   const tell = "--import=data:text/javascript,console.error(process.pid,process.execArgv.at(0))";
-  const started = (command: string) => {
-    const { stderr, status } = spawnSync(process.execPath, [tell, SEALPOST, command, "--config", "missing.yaml"]);
+  const started = (command: string, options = "") => {
+    const { stderr, status } = spawnSync(process.execPath, [tell, SEALPOST, command, "--config", "missing.yaml"], {
+      env: { ...process.env, NODE_OPTIONS: options },
+    });
     expect(status).toBe(78);
     return stderr
       .toString()
@@ -69,6 +71,7 @@ test("serve begins once more with a bound for new objects: the same process, wit
   expect(second).not.toBe(first);
   expect(more).toEqual([]);
   expect(started("check")).toHaveLength(1);
+  expect(started("serve", "--max-semi-space-size=16")).toHaveLength(1);
 });
 
 test("what Node makes of the source is kept also when the relay is killed", async () => {
