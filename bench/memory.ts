@@ -82,10 +82,15 @@ export async function memory(): Promise<Report> {
   const twenty = await peakWith(20, 25);
   const [one = NaN, huge = NaN] = await peaksOfLater([25, 500]);
   const figures: Figure[] = [
-    { what: "a mail of 500 MiB ÷ one of 25 MiB, peak", value: huge / one, goal: { atMost: 1.15 }, unit: "×" },
+    {
+      what: "a mail of 500 MiB ÷ one of 25 MiB, peak, in a relay that has worked",
+      value: huge / one,
+      goal: { atMost: 1.15 },
+      unit: "×",
+    },
     { what: "peak with 20 mails of 25 MiB in work", value: twenty, goal: { atMost: 256 }, unit: "MiB" },
-    { what: "peak with one mail of 25 MiB", value: one, unit: "MiB" },
-    { what: "peak with one mail of 500 MiB", value: huge, unit: "MiB" },
+    { what: "peak with one mail of 25 MiB, in a relay that has worked", value: one, unit: "MiB" },
+    { what: "peak with one mail of 500 MiB, in a relay that has worked", value: huge, unit: "MiB" },
     { what: "1,000 connections idle", value: await idleConnections(), goal: { atMost: 200 }, unit: "MiB" },
     { what: "idle", value: await idle(), goal: { atMost: 120 }, unit: "MiB" },
   ];
