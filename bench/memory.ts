@@ -11,10 +11,10 @@ const MIB = 2 ** 20;
 const SETTLE_MS = 3_000;
 const WORKED_IN_MAILS = 500;
 
-async function withRelay(
+async function withRelay<T>(
   maxMessageSize: string | undefined,
-  act: (port: number, pid: number, arrived: (count: number) => Promise<unknown>) => Promise<number>,
-): Promise<number> {
+  act: (port: number, pid: number, arrived: (count: number) => Promise<unknown>) => Promise<T>,
+): Promise<T> {
   const sink = await startSink();
   const peer = await startSealpost({
     sinkPort: sink.port,
@@ -51,24 +51,22 @@ const idleConnections = () =>
   });
 
 /** Of one mail after the other, in a relay that has worked for a while: else a long mail would pay for the room that work as such takes. */
-const peaksOfLater = async (sizesMiB: readonly number[]): Promise<readonly number[]> => {
-  const peaks: number[] = [];
-  await withRelay("600MiB", async (port, pid, arrived) => {
+const peaksOfLater = (sizesMiB: readonly number[]) =>
+  withRelay("600MiB", async (port, pid, arrived) => {
+    const peaks: number[] = [];
+    let sent = 0;
     const send = async (count: number, sizeMiB: number, connections: number) => {
       await runSource({ port, count, connections, sizeBytes: sizeMiB * MIB, recipient: "alice@example.com" });
       await arrived((sent += count));
     };
-    let sent = 0;
     await send(WORKED_IN_MAILS, 1, 4);
     for (const sizeMiB of sizesMiB) {
       forgetPeak(pid);
       await send(1, sizeMiB, 1);
       peaks.push(peakMiB(pid));
     }
-    return 0;
+    return peaks;
   });
-  return peaks;
-};
 
 const peakWith = (count: number, sizeMiB: number) =>
   withRelay(undefined, async (port, pid, arrived) => {

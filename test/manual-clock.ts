@@ -17,34 +17,33 @@ export function manualClock(startAt = 1_800_000_000_000): ManualClock {
   let setByMs = 0;
   const sleepers = new Set<Sleeper>();
   const watchers = new Set<() => void>();
+  const after: Clock["after"] = (delayMs, act) => {
+    const wake = () => {
+      sleepers.delete(sleeper);
+      act();
+    };
+    const sleeper = { dueAt: now + delayMs, delayMs, wake };
+    sleepers.add(sleeper);
+    watchers.forEach((look) => look());
+    return () => sleepers.delete(sleeper);
+  };
   return {
     now: () => now + setByMs,
     monotonic: () => now - startAt,
+    after,
     sleep: (delayMs, signal) =>
       new Promise((resolve) => {
         if (signal?.aborted === true) {
           resolve();
           return;
         }
-        const wake = () => {
-          sleepers.delete(sleeper);
+        const cancel = after(delayMs, resolve);
+        const end = () => {
+          cancel();
           resolve();
         };
-        const sleeper = { dueAt: now + delayMs, delayMs, wake };
-        sleepers.add(sleeper);
-        signal?.addEventListener("abort", wake, { once: true });
-        watchers.forEach((look) => look());
+        signal?.addEventListener("abort", end, { once: true });
       }),
-    after(delayMs, act) {
-      const wake = () => {
-        sleepers.delete(sleeper);
-        act();
-      };
-      const sleeper = { dueAt: now + delayMs, delayMs, wake };
-      sleepers.add(sleeper);
-      watchers.forEach((look) => look());
-      return () => sleepers.delete(sleeper);
-    },
     advance(byMs) {
       now += byMs;
       [...sleepers].filter((one) => one.dueAt <= now).forEach((one) => one.wake());

@@ -17,9 +17,9 @@ export type Sized = {
 };
 
 /** What becomes of each chunk, and of the end. Octets that it keeps back must be copies: the producer may use its chunk again. */
-export type Stage = {
-  next(chunk: Uint8Array): readonly Uint8Array[];
-  end(): readonly Uint8Array[];
+export type Stage<Piece extends Uint8Array = Uint8Array> = {
+  next(chunk: Uint8Array): readonly Piece[];
+  end(): readonly Piece[];
 };
 
 /** The given bytes as `Sized`, without copying them. */
@@ -92,6 +92,24 @@ export function sizedFrom(whole: Sized, offset: number): Sized {
         return rest.length === 0 ? [] : [rest];
       },
       end: () => [],
+    };
+  });
+}
+
+/** The same bytes, or an error as soon as there are more or fewer than announced: before the surplus is put to any use. */
+export function exactly(plain: Sized): Sized {
+  return throughStage(plain, plain.size, () => {
+    let left = plain.size;
+    return {
+      next(chunk) {
+        left -= chunk.length;
+        if (left < 0) throw new Error(`plaintext has more octets than the ${plain.size} it announced`);
+        return [chunk];
+      },
+      end() {
+        if (left > 0) throw new Error(`plaintext ends ${left} octets before the ${plain.size} it announced`);
+        return [];
+      },
     };
   });
 }

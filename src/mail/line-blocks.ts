@@ -1,14 +1,11 @@
 // Line blocks: octets cut where the lines of their base64 text will end, so that each piece can be written by itself.
-import { CHUNK_BYTES } from "./chunks.ts";
-
-/** A stage; the pieces it gives are good until the next chunk. */
-export type LineBlocks = { next(chunk: Uint8Array): readonly Buffer[]; end(): readonly Buffer[] };
+import { CHUNK_BYTES, type Stage } from "./chunks.ts";
 
 /**
  * Cuts into pieces of whole lines of `lineBytes` (a multiple of 3) whose text with CRLFs fits into one chunk; the last piece may be a
- * line that is not full. A piece is part of a chunk where it can be.
+ * line that is not full. A piece is part of a chunk where it can be, and good until the next one.
  */
-export function lineBlocks(lineBytes: number): LineBlocks {
+export function lineBlocks(lineBytes: number): Stage<Buffer> {
   const blockBytes = lineBytes * Math.floor(CHUNK_BYTES / ((lineBytes / 3) * 4 + 2));
   let begun = Buffer.alloc(0);
   return {

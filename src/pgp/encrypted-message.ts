@@ -1,7 +1,7 @@
 // An OpenPGP encrypted message (RFC 9580 10.3) as a stream of known length: PKESKs, then SEIPD version 1 or 2 around literal data.
 import { createCipheriv, createHash, hkdfSync, randomBytes } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import { CHUNK_BYTES, concatSized, sizedBytes, throughStage, type Sized } from "../mail/chunks.ts";
+import { CHUNK_BYTES, concatSized, exactly, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
 import type { PgpEncryptionKey } from "./encryption-key.ts";
 import { writeLength } from "./packets.ts";
 import { publicKeyEncryptedSessionKey } from "./pkesk.ts";
@@ -51,24 +51,6 @@ function literalData(plain: Sized): Sized {
   const fields = Buffer.from([0x62, 0, 0, 0, 0, 0]);
   const head = Buffer.concat([Buffer.from([0xc0 | TAG_LITERAL]), writeLength(fields.length + plain.size), fields]);
   return concatSized(sizedBytes(head), exactly(plain));
-}
-
-/** The same bytes, or an error as soon as there are more or fewer than announced. */
-function exactly(plain: Sized): Sized {
-  return throughStage(plain, plain.size, () => {
-    let left = plain.size;
-    return {
-      next(chunk) {
-        left -= chunk.length;
-        if (left < 0) throw new Error(`the plaintext has more than the ${plain.size} octets announced`);
-        return [chunk];
-      },
-      end() {
-        if (left > 0) throw new Error(`the plaintext ends ${left} octets before the ${plain.size} announced`);
-        return [];
-      },
-    };
-  });
 }
 
 /** RFC 9580 5.13.1: random prefix, literal data and its SHA-1 under AES-256 in OpenPGP's CFB, whose IV is zero. */
@@ -122,7 +104,7 @@ function seipdVersion2(literal: Sized, sessionKey: Buffer): Sized {
 }
 
 /** The same bytes in chunks of exactly 64 KiB, but for the last. */
-function fullChunks(): { next(chunk: Uint8Array): Buffer[]; end(): Buffer[] } {
+function fullChunks(): Stage<Buffer> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   return {

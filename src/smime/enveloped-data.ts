@@ -3,7 +3,7 @@
 // The plaintext's length is known, so every length in the structure is too: it is written in DER, with definite lengths, and
 // held in memory one chunk at a time.
 import { createCipheriv, randomBytes } from "node:crypto";
-import { concatSized, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
+import { concatSized, exactly, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
 import type { Certificate } from "./certificate.ts";
 import { derHeader, octetString, oid, sequence, setOf, smallInteger } from "./der-writing.ts";
 import { recipientInfoFor, type KeyTransport } from "./recipient-info.ts";
@@ -28,7 +28,7 @@ type Framing = {
   readonly head: Buffer;
   /** Of the encrypted content, and of what follows it: the MAC. */
   readonly bodySize: number;
-  cipher(): { update(chunk: Uint8Array): Buffer; end(): readonly Buffer[] };
+  cipher(): Stage;
 };
 
 /**
@@ -57,24 +57,8 @@ export function envelopedData(
       : cbcFraming(plain.size, key, random.subarray(KEY_BYTES), recipientInfos, isPlainVersion ? 0 : 2);
   return concatSized(
     sizedBytes(framing.head),
-    throughStage(plain, framing.bodySize, () => encrypting(framing.cipher(), plain.size)),
+    throughStage(exactly(plain), framing.bodySize, () => framing.cipher()),
   );
-}
-
-function encrypting(cipher: ReturnType<Framing["cipher"]>, plainSize: number): Stage {
-  let left = plainSize;
-  return {
-    next(chunk) {
-      left -= chunk.length;
-      if (left < 0) throw new Error(`plaintext has more octets than the ${plainSize} it announced`);
-      const encrypted = cipher.update(chunk);
-      return encrypted.length > 0 ? [encrypted] : [];
-    },
-    end() {
-      if (left > 0) throw new Error(`plaintext ends ${left} octets before the ${plainSize} it announced`);
-      return cipher.end();
-    },
-  };
 }
 
 function cbcFraming(plainSize: number, key: Buffer, iv: Buffer, recipientInfos: Buffer, version: number): Framing {
@@ -86,9 +70,14 @@ function cbcFraming(plainSize: number, key: Buffer, iv: Buffer, recipientInfos: 
     bodySize: encryptedSize,
     cipher() {
       const cbc = createCipheriv("aes-256-cbc", key, iv);
-      return { update: (chunk) => cbc.update(chunk), end: () => [cbc.final()] };
+      return { next: (chunk) => filled(cbc.update(chunk)), end: () => [cbc.final()] };
     },
   };
+}
+
+/** A short chunk may not fill a block. */
+function filled(octets: Buffer): Buffer[] {
+  return octets.length > 0 ? [octets] : [];
 }
 
 /** AES-GCM in CMS: nonce of 12 octets, tag of 16 as the MAC after the content (RFC 5084 3.2, RFC 5083 2.1). */
@@ -101,7 +90,7 @@ function gcmFraming(plainSize: number, key: Buffer, nonce: Buffer, recipientInfo
     cipher() {
       const gcm = createCipheriv("aes-256-gcm", key, nonce, { authTagLength: GCM_TAG_BYTES });
       return {
-        update: (chunk) => gcm.update(chunk),
+        next: (chunk) => [gcm.update(chunk)],
         end() {
           gcm.final();
           return [octetString(gcm.getAuthTag())];

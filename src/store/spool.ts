@@ -25,8 +25,8 @@ import {
 } from "../spool/spool.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Database } from "./database.ts";
-import { groupCommit } from "./group-commit.ts";
 import { dueMessages } from "./due-messages.ts";
+import { groupCommit } from "./group-commit.ts";
 import { Leases, type HeldLease } from "./leases.ts";
 import { receive, type Step } from "./spool-receive.ts";
 import { spoolRows, type StoredMessage } from "./spool-rows.ts";

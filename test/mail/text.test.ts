@@ -35,6 +35,18 @@ test("base64 in lines is what Node's own base64 gives, cut at 76, of the announc
   );
 });
 
+test("what goes through its stages in one turn comes out as what is streamed", async () => {
+  const whole = Buffer.from(Uint8Array.from({ length: 200_000 }, (_, at) => at * 7 + (at >> 8)));
+  const made = (source: Sized) => base64Lines(concatSized(sizedBytes(Buffer.from("head")), sizedFrom(source, 70_001)));
+  const streamed = made(inPieces(whole, 1_000));
+  const short = made(sizedBytes(whole));
+  expect([streamed.pieces, short.pieces === undefined]).toEqual([undefined, false]);
+  expect((await collect(short)).equals(await collect(streamed))).toBe(true);
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of short.chunks()) chunks.push(chunk);
+  expect(Buffer.concat(chunks).equals(await collect(streamed))).toBe(true);
+});
+
 test("parts of sized bytes keep their size and order", async () => {
   const whole = concatSized(
     sizedBytes(Buffer.from("abc")),

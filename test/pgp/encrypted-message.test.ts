@@ -183,9 +183,9 @@ describe("the stream", () => {
 
   test.each([
     [V1, 99, /ends 1 octets before/],
-    [V1, 101, /more than the 100/],
+    [V1, 101, /more octets than the 100/],
     [V2, 99, /ends 1 octets before/],
-    [V2, 101, /more than the 100/],
+    [V2, 101, /more octets than the 100/],
   ])(
     "a plaintext of another length than announced is an error: %j, %d instead of 100",
     async (options, real, error) => {

@@ -172,6 +172,19 @@ export function spoolContract(name: string, engine: Engine): void {
       expect(end).toBeGreaterThan(clock.now());
     });
 
+    test("a lease that runs out makes its message the next one, before others that are due", async () => {
+      const a = await accept(spool, contentOf("a", 10));
+      clock.advance(1);
+      const b = await accept(spool, contentOf("b", 10));
+      clock.advance(1);
+      const c = await accept(spool, contentOf("c", 10));
+      expect((await mustLease(spool, clock.now(), MINUTE)).id).toBe(a);
+      expect((await mustLease(spool, clock.now(), DAY)).id).toBe(b);
+      clock.advance(MINUTE);
+      expect((await lease()).id).toBe(a);
+      expect((await lease()).id).toBe(c);
+    });
+
     test("renew keeps a lease, and says so when it was lost", async () => {
       await accept(spool, contentOf("m", 10));
       const leased = await lease();
