@@ -19,7 +19,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["keys", "smtp"],
   ["smime", "pgp", "users", "config", "spool", "log.ts"],
   ["mail", "http", "ldap", "metrics.ts"],
-  ["secret.ts", "clock.ts", "tls-trust.ts", "unless-aborted.ts", "log-output.ts"],
+  ["secret.ts", "clock.ts", "roster.ts", "tls-trust.ts", "unless-aborted.ts", "log-output.ts"],
   ["as-error.ts"],
 ];
 const MAX_LINES = 400;

@@ -12,6 +12,7 @@
 //   To stop: no new leases; what is in flight may finish until the deadline, the rest is given back by its lease.
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
+import { Roster } from "../roster.ts";
 import type { Leased, Route } from "../spool/spool.ts";
 import { HELD_RECHECK_MS } from "./settlement.ts";
 import type { Suspects } from "./suspects.ts";
@@ -59,8 +60,8 @@ export function createRunner(
   settings: RunnerSettings,
   observe: RunnerObserver,
 ): Runner {
-  const inFlight = new Set<Promise<void>>();
-  const inWork = new Set<Leased>();
+  const inFlight = new Roster<Promise<void>>();
+  const inWork = new Roster<{ readonly leased: Leased; readonly ending: AbortController }>();
   const stopped = new AbortController();
   const aborted = new AbortController();
   let pauseMs = 0;
@@ -93,21 +94,24 @@ export function createRunner(
     for (;;) {
       await clock.sleep(RENEW_EVERY_MS, aborted.signal);
       if (aborted.signal.aborted) return;
-      for (const leased of inWork)
+      for (const { leased } of inWork)
         await parts.spool.renew(leased, LEASE_MS).catch((cause: unknown) => observe.spoolFailed(asError(cause)));
     }
   };
 
   const workOn = async (leased: Leased, isUntouched: boolean) => {
-    inWork.add(leased);
+    // a signal of its own: listeners of one that lives as long as the runner would hold each other, and what they know of the mail
+    const ending = new AbortController();
+    const entry = { leased, ending };
+    inWork.add(entry);
     try {
-      const { upstream } = await work(leased, parts, aborted.signal, isUntouched);
+      const { upstream } = await work(leased, parts, ending.signal, isUntouched);
       if (upstream === "reached") markUp();
       else if (upstream !== "untried") markDown(upstream.unreachable);
     } catch (cause) {
       observe.spoolFailed(asError(cause));
     } finally {
-      inWork.delete(leased);
+      inWork.delete(entry);
       if (!isUntouched) settings.suspects.done(leased);
     }
   };
@@ -205,6 +209,7 @@ export function createRunner(
       await Promise.race([Promise.allSettled(inFlight), clock.sleep(deadlineMs, end.signal)]);
       end.abort();
       aborted.abort();
+      for (const { ending } of inWork) ending.abort();
       return inFlight.size;
     },
   };

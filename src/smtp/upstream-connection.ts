@@ -94,19 +94,11 @@ export class UpstreamConnection {
       await this.#until(() => !this.#socket.writableNeedDrain, withinMs, "nothing taken");
   }
 
-  /** Takes the last octets of a message without sending them, so that they and the final dot leave in one segment. */
-  hold(octets: Uint8Array): void {
-    if (this.#fault) throw this.#fault;
-    if (this.#socket.writableCorked === 0) this.#socket.cork();
-    this.#socket.write(octets);
-  }
-
-  /** Sends what is held and the end of the message, to which one reply is owed. */
-  endMessage(end: Uint8Array): void {
+  /** Sends the last octets of a message, to which one reply is owed. */
+  endMessage(last: Uint8Array): void {
     if (this.#fault) throw this.#fault;
     this.#owed++;
-    this.#socket.write(end);
-    this.#socket.uncork();
+    this.#socket.write(last);
   }
 
   /** TLS over this connection, after 220 to STARTTLS. */

@@ -15,6 +15,8 @@ import { shownReply, shownText, type Reply } from "./upstream-reply.ts";
 import type { Extensions, UpstreamSession } from "./upstream-session.ts";
 import { serverName, type UpstreamSection, type UpstreamTimeouts } from "./upstream-settings.ts";
 
+const NOTHING = Buffer.alloc(0);
+
 /** What is to be sent. Only what the guard has let through can be: no other value has the type `Guarded`. */
 export type Transaction = {
   /** undefined is the null reverse-path. */
@@ -173,18 +175,24 @@ class Course {
   }
 
   async #sendContent(message: Sized): Promise<void> {
-    const { size } = message;
+    const { size, pieces } = message;
     const stuffing = new DotStuffing();
     let octets = 0;
-    for await (const chunk of message.chunks()) {
+    let last: Uint8Array = NOTHING;
+    const wrongSize = () => new Error(`the content is not the ${size} octets that were announced`);
+    const take = async (chunk: Uint8Array): Promise<void> => {
       octets += chunk.length;
-      if (octets > size) break;
+      if (octets > size) throw wrongSize();
       const stuffed = stuffing.push(chunk);
       if (octets < size) await this.#connection.write(stuffed, this.#timeouts.blockMs);
-      else this.#connection.hold(stuffed);
-    }
-    if (octets !== size) throw new Error(`the content is not the ${size} octets that were announced`);
-    this.#connection.endMessage(stuffing.end());
+      else if (chunk.length > 0) last = stuffed;
+    };
+    // what is in memory is not read through a generator, which V8 would keep, with the octets, until the whole heap is marked
+    if (pieces !== undefined) for (const chunk of pieces()) await take(chunk);
+    else for await (const chunk of message.chunks()) await take(chunk);
+    if (octets !== size) throw wrongSize();
+    // copied: a corked socket would send both in one segment too, but its buffer outlives the mail and keeps it
+    this.#connection.endMessage(Buffer.concat([last, stuffing.end()]));
   }
 
   async #reply(withinMs: number): Promise<Reply> {

@@ -10,6 +10,7 @@
 import { statfsSync } from "node:fs";
 import type { KeyObject } from "node:crypto";
 import { mailbox } from "../mail/address.ts";
+import { Roster } from "../roster.ts";
 import { newMessageId } from "../spool/message-id.ts";
 import { DamagedMessage, opened, sealedSize, sealWhole, type SealedSource } from "../spool/seal.ts";
 import {
@@ -58,7 +59,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const leases = new Leases();
   const due = dueMessages(rows, leases, commits);
   // held here until they end: Node ends the process when an open FileHandle is collected
-  const arriving = new Set<Receiving>();
+  const arriving = new Roster<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
 
   const writeOutcomes = (

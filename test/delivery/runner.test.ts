@@ -29,11 +29,16 @@ type Stage = {
 };
 
 /** A runner over leases in memory, of which mail for bob is sent when `bobMaySend` says. */
-function stage(leases: Leased[], suspects: Suspects, maxEach: number, bobMaySend: Promise<unknown>): Stage {
+function stage(
+  leases: Leased[],
+  suspects: Suspects,
+  maxEach: number,
+  bobMaySend: Promise<unknown>,
+  settle: Spool["settle"] = () => Promise.resolve({ stored: [], leaseLost: false }),
+): Stage {
   const released: string[] = [];
   const renewed: string[] = [];
   const clock = manualClock();
-  const settle: Spool["settle"] = () => Promise.resolve({ stored: [], leaseLost: false });
   const spool = {
     lease: () => Promise.resolve(leases.shift() ?? null),
     release: ({ id }: Leased) => Promise.resolve(void released.push(id)),
@@ -51,7 +56,12 @@ function stage(leases: Leased[], suspects: Suspects, maxEach: number, bobMaySend
   };
   const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
   const settings = { maxInFlight: 4, maxEach, route: "outbound", suspects } as const;
-  const parts = { ...all, spool, sender: { ...all.sender, send } };
+  const parts = {
+    ...all,
+    spool,
+    sender: { ...all.sender, send },
+    sleep: (delayMs: number, signal: AbortSignal) => clock.sleep(delayMs, signal),
+  };
   return { runner: createRunner(parts, clock, settings, observe), begun, released, renewed, clock };
 }
 
@@ -114,4 +124,23 @@ test("the lease of what takes long is renewed as long as it is in work", async (
   expect(await runner.stop(1_000)).toBe(0);
   await running;
   expect(renewed).toEqual(["1", "1", "1"]);
+});
+
+test("work that cannot be written down is given up when the time of the stop is over", async () => {
+  const full = Promise.withResolvers<undefined>();
+  const { runner, clock } = stage([to("first", "bob")], NO_SUSPECTS, 4, Promise.resolve(), () => {
+    full.resolve(undefined);
+    return Promise.reject(new Error("the disk of dataDir is full"));
+  });
+  const running = runner.run();
+  await full.promise;
+  const stopped = runner.stop(100);
+  clock.advance(100);
+  // still there when the time was over, and gone at once after it
+  expect(await stopped).toBe(1);
+  await new Promise((resolve) => setImmediate(resolve));
+  const stoppedAgain = runner.stop(0);
+  clock.advance(0);
+  expect(await stoppedAgain).toBe(0);
+  await running;
 });
