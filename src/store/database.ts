@@ -33,6 +33,8 @@ export type Database = {
 const OPEN_WAIT_MS = 5_000;
 /** So many pages of the write-ahead log are worth a checkpoint; SQLite's own number. */
 const LONG_LOG_PAGES = 1000;
+/** How long it is costs as much to ask as a few statements. */
+const LOOK_EVERY_COMMITS = 8;
 
 /**
  * Opens DATADIR/sealpost.db; the folder is made with mode 0700. `lost` is what the last moments before a power cut may cost:
@@ -100,7 +102,9 @@ function noting<T>(watch: SyncWatch, act: () => T): T {
 
 function checkpointer(sqlite: DatabaseSync, watch: SyncWatch): () => void {
   const size = sqlite.prepare("PRAGMA wal_checkpoint(NOOP)");
+  let commits = 0;
   return () => {
+    if (commits++ % LOOK_EVERY_COMMITS !== 0) return;
     try {
       const { log, checkpointed } = size.get() as { log: number; checkpointed: number };
       if (log >= LONG_LOG_PAGES && log > checkpointed) sqlite.exec("PRAGMA wal_checkpoint(PASSIVE)");
