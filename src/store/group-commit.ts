@@ -1,4 +1,5 @@
 // Group commit: everything that arrives while one transaction runs goes into the next one, with one fsync for all.
+import { systemClock } from "../clock.ts";
 import type { Database } from "./database.ts";
 import { whenUnlocked } from "./lock-wait.ts";
 import { storageError } from "./storage-error.ts";
@@ -10,11 +11,17 @@ type Pending = { readonly step: Step; resolve(value: unknown): void; reject(caus
 export type GroupCommit = {
   /** Resolves with what `step` returns after its transaction is on stable storage; rejects when it was rolled back. */
   run<T>(step: () => T): Promise<T>;
+  /** As `run`, but nobody waits for it: it joins the next transaction, which begins within 5 ms. */
+  runSoon<T>(step: () => T): Promise<T>;
   /** Transactions so far, also those of which nothing came. */
   readonly count: number;
   /** Resolves when nothing is pending. */
   idle(): Promise<void>;
 };
+
+const SOON_MS = 5;
+/** So many begin at once: whoever settles a mail holds a connection's turn. */
+const SOON_AT_MOST = 2;
 
 export type GroupCommitParts = {
   readonly database: Pick<Database, "sqlite" | "checkpoint">;
@@ -27,6 +34,8 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
   const { sqlite } = database;
   let pending: Pending[] = [];
   let flushing: Promise<void> | undefined;
+  let isUrgent = false;
+  let cancelSoon: (() => void) | undefined;
   let count = 0;
 
   const transaction = (group: readonly Pending[]): unknown[] => {
@@ -70,27 +79,47 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
   };
 
   const flush = async () => {
-    while (pending.length > 0) {
+    while (isUrgent) {
       // whatever else this turn of the event loop brings joins the same fsync
       await new Promise((resolve) => setImmediate(resolve));
+      isUrgent = false;
       const group = pending;
       pending = [];
       await settleGroup(group);
     }
     flushing = undefined;
+    if (pending.length > 0) beginSoon();
   };
 
+  const begin = () => {
+    isUrgent = true;
+    cancelSoon?.();
+    cancelSoon = undefined;
+    flushing ??= flush();
+  };
+  const beginSoon = () => {
+    if (pending.length >= SOON_AT_MOST) begin();
+    else if (flushing === undefined) cancelSoon ??= systemClock.after(SOON_MS, begin);
+  };
+  const add = <T>(step: () => T): Promise<T> =>
+    new Promise<T>((resolve, reject) => pending.push({ step, resolve: resolve, reject }));
+
   return {
-    run<T>(step: () => T) {
-      return new Promise<T>((resolve, reject) => {
-        pending.push({ step, resolve: resolve, reject });
-        flushing ??= flush();
-      });
+    run(step) {
+      const done = add(step);
+      begin();
+      return done;
+    },
+    runSoon(step) {
+      const done = add(step);
+      beginSoon();
+      return done;
     },
     get count() {
       return count;
     },
     async idle() {
+      if (pending.length > 0) begin();
       await flushing;
     },
   };

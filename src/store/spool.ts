@@ -139,7 +139,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       const stored = leases.current(lease)?.stored ?? rows.message(lease.id);
       if (stored === undefined) return { stored: [], leaseLost: true };
       const delivered = outcomes.filter((outcome) => outcome.state === "delivered");
-      const { held, storedNotices, isFinal } = await commits.run(() => {
+      const { held, storedNotices, isFinal } = await commits.runSoon(() => {
         // asked here and not above: a lease may run out while it waits for the group
         const held = leases.current(lease);
         const lost = held === undefined;

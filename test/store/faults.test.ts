@@ -152,6 +152,46 @@ describe("group commit", () => {
     expect(found()).toEqual([1, 2, 3, 4, 5]);
   });
 
+  describe("what nobody waits for", () => {
+    const counted = () => {
+      const { sqlite, ...rest } = memory();
+      const exec = sqlite.exec.bind(sqlite);
+      const begins = vi.spyOn(sqlite, "exec").mockImplementation(exec);
+      return { ...rest, transactions: () => begins.mock.calls.filter(([text]) => text.startsWith("BEGIN")).length };
+    };
+
+    test("joins the transaction of what comes next", async () => {
+      const { commits, insert, found, transactions } = counted();
+      const soon = commits.runSoon(() => insert.run(1));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect([found(), transactions()]).toEqual([[], 0]);
+      await Promise.all([soon, commits.run(() => insert.run(2))]);
+      expect([found(), transactions()]).toEqual([[1, 2], 1]);
+    });
+
+    test("begins by itself when nothing comes, and when another such step does", async () => {
+      const { commits, insert, found, transactions } = counted();
+      await commits.runSoon(() => insert.run(1));
+      expect([found(), transactions()]).toEqual([[1], 1]);
+      const two = [commits.runSoon(() => insert.run(2)), commits.runSoon(() => insert.run(3))];
+      await new Promise((resolve) => setImmediate(resolve));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect([found(), transactions()]).toEqual([[1, 2, 3], 2]);
+      await Promise.all(two);
+    });
+
+    test("that comes while a transaction runs is not forgotten, and idle waits for it", async () => {
+      const { commits, insert, found } = counted();
+      const late: Promise<unknown>[] = [];
+      await commits.run(() => late.push(commits.runSoon(() => insert.run(1))));
+      await Promise.all(late);
+      expect(found()).toEqual([1]);
+      void commits.runSoon(() => insert.run(2));
+      await commits.idle();
+      expect(found()).toEqual([1, 2]);
+    });
+  });
+
   test("a step that fails takes nothing of its neighbours with it, and leaves nothing of its own", async () => {
     const { commits, insert, found } = memory();
     const ended = await Promise.allSettled([
