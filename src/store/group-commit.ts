@@ -119,8 +119,10 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
       return count;
     },
     async idle() {
-      if (pending.length > 0) begin();
-      await flushing;
+      while (pending.length > 0 || flushing !== undefined) {
+        if (pending.length > 0) begin();
+        await flushing;
+      }
     },
   };
 }

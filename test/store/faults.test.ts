@@ -186,7 +186,7 @@ describe("group commit", () => {
       await commits.run(() => late.push(commits.runSoon(() => insert.run(1))));
       await Promise.all(late);
       expect(found()).toEqual([1]);
-      void commits.runSoon(() => insert.run(2));
+      void commits.run(() => void commits.runSoon(() => insert.run(2)));
       await commits.idle();
       expect(found()).toEqual([1, 2]);
     });
