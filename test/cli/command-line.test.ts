@@ -74,6 +74,18 @@ test("serve begins once more with a bound for new objects: the same process, wit
   expect(started("serve", "--max-semi-space-size=16")).toHaveLength(1);
 });
 
+test("this Node knows every flag of V8 that is set at run time, where an unknown one would pass unseen", () => {
+  const sources = ["bin/runtime.js", "src/cli/serve.ts"].map((name) =>
+    readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), "utf8"),
+  );
+  const flags = sources.flatMap((text) => [...text.matchAll(/"(--[a-z-]+(?:=\d+)?)"/g)].map(([, flag = ""]) => flag));
+  expect(flags).toContain("--incremental-marking-soft-trigger=50");
+  expect(flags).toContain("--no-parallel-scavenge");
+  const known = flags.filter((flag) => flag !== "--max-semi-space-size");
+  const { status, stderr } = spawnSync(process.execPath, [...known, "--eval", ""], { encoding: "utf8" });
+  expect([status, stderr]).toEqual([0, ""]);
+});
+
 test("what Node makes of the source is kept also when the relay is killed", async () => {
   const kept = mkdtempSync(join(tmpdir(), "sealpost-cli-"));
   onTestFinished(() => rmSync(kept, { recursive: true }));
