@@ -1,8 +1,11 @@
 // encrypt: one message from stdin to stdout as it would be sent, by the same chain, policy and guard as mail.
 import type { Command } from "commander";
+import { asError } from "../as-error.ts";
+import type { Ciphers } from "../encrypt/cipher.ts";
 import type { Mailbox } from "../mail/address.ts";
-import { sizedBytes } from "../mail/chunks.ts";
-import { prepare, type Prepared, type Shipment } from "../outbound/prepare.ts";
+import { sizedBytes, type Sized } from "../mail/chunks.ts";
+import { madeReady, Unencryptable, type Shipment } from "../outbound/departure.ts";
+import { prepare, waitFor, type Prepared } from "../outbound/prepare.ts";
 import type { Leased } from "../spool/spool.ts";
 import { mailboxArgument } from "./arguments.ts";
 import { addCommand, complain, EXIT, run, type CommonOptions, type ExitCode } from "./run.ts";
@@ -23,7 +26,8 @@ function encryptCommand(options: Options) {
     const from = options.from === undefined ? undefined : mailboxArgument(options.from);
     if (recipients.length < options.to.length || (options.from !== undefined && from === undefined)) return EXIT.usage;
     const message = await readMessage(settings.outbound.maxMessageSize);
-    return writeOut(await prepare(lease(message, recipients, from), keys.prepare, AbortSignal.timeout(60_000)));
+    const signal = AbortSignal.timeout(60_000);
+    return writeOut(await prepare(lease(message, recipients, from), keys.prepare, signal), keys.ciphers);
   });
 }
 
@@ -49,23 +53,25 @@ function lease(message: Buffer, recipients: readonly Mailbox[], reversePath: Mai
   };
 }
 
-async function writeOut(prepared: Prepared): Promise<ExitCode> {
-  const shipments: Shipment[] = [];
+async function writeOut(prepared: Prepared, ciphers: Ciphers): Promise<ExitCode> {
+  const ready: { readonly shipment: Shipment; readonly message: Sized }[] = [];
   const notSent = [...prepared.notSent];
   const waiting = [...prepared.shipments];
-  for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
-    const made = await make();
-    if ("shipment" in made) shipments.push(made.shipment);
-    else if ("apart" in made) waiting.push(...made.apart);
-    else notSent.push(...made.notSent);
+  for (let shipment = waiting.shift(); shipment !== undefined; shipment = waiting.shift()) {
+    try {
+      ready.push({ shipment, message: (await madeReady(shipment.departure, ciphers)).outgoing.message });
+    } catch (cause) {
+      if (cause instanceof Unencryptable && shipment.apart.length > 0) waiting.push(...shipment.apart);
+      else notSent.push(...waitFor(shipment.recipients, asError(cause)));
+    }
   }
-  const [shipment, another] = shipments;
-  if (shipment !== undefined && another === undefined && notSent.length === 0) {
-    for await (const chunk of shipment.guarded.message.chunks()) if (!process.stdout.write(chunk)) await drained();
+  const [only, another] = ready;
+  if (only !== undefined && another === undefined && notSent.length === 0) {
+    for await (const chunk of only.message.chunks()) if (!process.stdout.write(chunk)) await drained();
     return EXIT.ok;
   }
   complain(new Error("the recipients would not all get the same message:"), false);
-  for (const { recipients, treatment } of shipments) {
+  for (const { recipients, treatment } of ready.map(({ shipment }) => shipment)) {
     process.stderr.write(`  ${treatment}: ${recipients.map((one) => one.mailbox.address).join(", ")}\n`);
   }
   for (const { recipient, treatment } of notSent) {

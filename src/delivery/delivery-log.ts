@@ -5,7 +5,11 @@ import type { RunnerObserver } from "./runner.ts";
 import type { Attempt, Settled } from "./settlement.ts";
 import type { DeliveryObserver } from "./work.ts";
 
-export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & RunnerObserver {
+export function deliveryLog(
+  log: Log,
+  metrics: Metrics,
+  stopped: DeliveryObserver["stopped"],
+): DeliveryObserver & RunnerObserver {
   const one = (queueId: string, { attempt, outcome }: Settled) => {
     const { mailbox: recipient, attempts, state: before } = attempt.recipient;
     const facts = {
@@ -46,6 +50,10 @@ export function deliveryLog(log: Log, metrics: Metrics): DeliveryObserver & Runn
         queueId: leased.id,
         recipient: notice.recipient,
       });
+    },
+    stopped,
+    encrypted(kind, ms) {
+      metrics.encryptionDuration.labels(kind).observe(ms / 1000);
     },
     sent(ms) {
       metrics.deliveryDuration.observe(ms / 1000);

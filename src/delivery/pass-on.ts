@@ -1,7 +1,5 @@
 // Pass on: what becomes of incoming mail: its keys are learned, then it goes to the next hop byte for byte, or was a copy and ends here.
-import { ApprovedClear } from "../mail/outgoing.ts";
-import { guard } from "../outbound/guard.ts";
-import type { Made } from "../outbound/prepare.ts";
+import { clearShipment, type Shipment } from "../outbound/departure.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import type { Attempt } from "./settlement.ts";
 
@@ -19,9 +17,6 @@ export function copyAttempts(leased: Leased): Attempt[] {
 }
 
 /** The message as it came in, with the one Received field that was added, for all recipients together. */
-export async function passOnShipment(leased: Leased): Promise<Made> {
-  const rule = "incoming mail";
-  const guarded = await guard(new ApprovedClear(leased.content, rule), { kind: "clear", rule });
-  const { is8bit, smtpUtf8 } = leased.envelope;
-  return { shipment: { recipients: leased.due, treatment: "clear", guarded, is8bit, smtpUtf8 } };
+export function passOnShipment(leased: Leased): Shipment {
+  return clearShipment(leased, "incoming mail");
 }

@@ -1,13 +1,13 @@
 // Work on one lease: prepare, send, settle. Whatever throws makes the recipients wait; nothing is ever dropped here.
 import { asError } from "../as-error.ts";
-import { ApprovedClear } from "../mail/outgoing.ts";
 import type { Mailbox } from "../mail/address.ts";
-import { guard } from "../outbound/guard.ts";
 import type { MailFacts } from "../outbound/mail-facts.ts";
-import { prepare, type Made, type PrepareParts, type Shipment } from "../outbound/prepare.ts";
+import { clearShipment, type Shipment } from "../outbound/departure.ts";
+import { prepare, waitFor, type PrepareObserver, type PrepareParts } from "../outbound/prepare.ts";
 import { problemReport } from "../outbound/report.ts";
-import type { Sender, SendResult } from "../smtp/sender.ts";
-import type { Leased, Notice, Spool } from "../spool/spool.ts";
+import type { SendResult } from "../smtp/sender.ts";
+import type { Leased, LeasedRecipient, Notice, Spool } from "../spool/spool.ts";
+import type { Departed, Departures } from "./departures.ts";
 import { failureDsn } from "./dsn.ts";
 import { copyAttempts, passOnShipment, type InboundParts } from "./pass-on.ts";
 import type { RetrySettings } from "./retry.ts";
@@ -17,7 +17,7 @@ import { MAX_TRIES } from "./suspects.ts";
 
 export type WorkParts = {
   readonly spool: Spool;
-  readonly sender: Sender;
+  readonly departures: Departures;
   readonly prepare: PrepareParts;
   /** For messages of the inbound route. */
   readonly inbound: InboundParts | undefined;
@@ -34,7 +34,9 @@ export type WorkParts = {
 export type DeliveryObserver = {
   settled(leased: Leased, settled: readonly Settled[]): void;
   noticeQueued(leased: Leased, notice: Notice): void;
+  encrypted(kind: "smime" | "pgp", ms: number): void;
   sent(ms: number): void;
+  stopped: PrepareObserver["stopped"];
   /** A stored message that cannot be read, or a fault of ours. */
   broken(leased: Leased, cause: Error): void;
   /** The spool itself failed: disk full, database locked. */
@@ -113,7 +115,7 @@ type Attempted = {
 async function attemptAll(leased: Leased, parts: WorkParts, signal: AbortSignal): Promise<Attempted> {
   try {
     if (leased.envelope.class === "report" || leased.envelope.class === "dsn") {
-      const sent = await sendAll(leased, [() => noticeShipment(leased)], parts);
+      const sent = await sendAll(leased, [noticeShipment(leased)], parts);
       return { ...sent, facts: undefined, holdMs: new Map() };
     }
     if (leased.envelope.route === "inbound") return await attemptInbound(leased, parts);
@@ -153,12 +155,12 @@ async function attemptInbound(leased: Leased, parts: WorkParts): Promise<Attempt
   const harvested = isFirst ? await harvest(leased) : [];
   const rest = { facts: undefined, holdMs: new Map(), harvested } as const;
   if (isCopy) return { ...rest, attempts: copyAttempts(leased), upstream: "untried" };
-  return { ...rest, ...(await sendAll(leased, [() => passOnShipment(leased)], parts)) };
+  return { ...rest, ...(await sendAll(leased, [passOnShipment(leased)], parts)) };
 }
 
 async function sendAll(
   leased: Leased,
-  shipments: readonly (() => Promise<Made>)[],
+  shipments: readonly Shipment[],
   parts: WorkParts,
 ): Promise<{ attempts: Attempt[] } & WorkResult> {
   const attempts: Attempt[] = [];
@@ -166,22 +168,19 @@ async function sendAll(
   let upstream: WorkResult["upstream"] = "untried";
   let unfinished = shipments.length;
   const sendNext = async (): Promise<void> => {
-    for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
-      const made = await make();
-      if ("apart" in made) {
-        waiting.push(...made.apart);
-        unfinished += made.apart.length - 1;
+    for (let shipment = waiting.shift(); shipment !== undefined; shipment = waiting.shift()) {
+      const departed = await parts.departures.depart(shipment.departure);
+      const ended = attemptsOf(leased, shipment, departed, parts);
+      if (ended === "apart") {
+        waiting.push(...shipment.apart);
+        unfinished += shipment.apart.length - 1;
         continue;
       }
-      if ("notSent" in made) {
-        unfinished--;
-        attempts.push(...made.notSent.map(notSentAttempt));
-        continue;
+      if (departed.kind === "sent") {
+        const { result } = departed;
+        if (result.kind === "unreachable") upstream = { unreachable: result.reply };
+        else if (upstream === "untried") upstream = "reached";
       }
-      const result = await send(leased, made.shipment, parts);
-      if (result.kind === "unreachable") upstream = { unreachable: result.reply };
-      else if (upstream === "untried") upstream = "reached";
-      const ended = attemptsOf(made.shipment, result);
       attempts.push(...ended);
       unfinished--;
       if (unfinished > 0) await keepDelivered(leased, ended, parts);
@@ -189,6 +188,24 @@ async function sendAll(
   };
   await Promise.all(Array.from({ length: SHIPMENTS_AT_ONCE }, sendNext));
   return { attempts, upstream };
+}
+
+/** "apart": nothing was sent, and each is to be tried on their own. */
+function attemptsOf(
+  leased: Leased,
+  shipment: Shipment,
+  departed: Departed,
+  { observe }: WorkParts,
+): Attempt[] | "apart" {
+  const { recipients, treatment, apart } = shipment;
+  if (departed.kind === "sent") {
+    if (treatment === "smime" || treatment === "pgp") observe.encrypted(treatment, departed.readyMs);
+    observe.sent(departed.sentMs);
+    return recipients.map((recipient) => attemptOf(recipient, treatment, departed.result));
+  }
+  observe.stopped(leased.id, recipients, departed.cause, departed.kind === "not-let-through");
+  if (departed.kind === "unencryptable" && apart.length > 0) return "apart";
+  return waitFor(recipients, departed.cause).map(notSentAttempt);
 }
 
 /** A crash while others of the message are under way does not send this again; if it cannot be written now, settling will. */
@@ -201,52 +218,25 @@ async function keepDelivered(leased: Leased, attempts: readonly Attempt[], parts
     .catch((cause: unknown) => parts.observe.spoolFailed(asError(cause)));
 }
 
-async function send(leased: Leased, shipment: Shipment, parts: WorkParts): Promise<SendResult> {
-  const since = parts.now();
-  const result = await parts.sender.send({
-    reversePath: leased.envelope.reversePath,
-    recipients: shipment.recipients.map(({ mailbox, notify }) =>
-      notify === undefined ? { mailbox } : { mailbox, notify },
-    ),
-    smtpUtf8: shipment.smtpUtf8,
-    is8bit: shipment.is8bit,
-    outgoing: shipment.guarded,
-  });
-  parts.observe.sent(parts.now() - since);
-  return result;
-}
-
-/** One attempt for each recipient of the shipment; a recipient that the sender says nothing of waits. */
-function attemptsOf({ recipients, treatment }: Shipment, result: SendResult): Attempt[] {
-  return recipients.map((recipient): Attempt => {
-    if (result.kind === "unreachable")
-      return { recipient, treatment, result: "deferred", reply: result.reply, isRemote: false };
-    const own = result.results.find(({ mailbox }) => mailbox.address === recipient.mailbox.address);
-    switch (own?.outcome) {
-      case undefined:
-        return { recipient, treatment, result: "deferred", reply: "no outcome is known", isRemote: false };
-      case "deferred":
-        return { recipient, treatment, result: "deferred", reply: own.reply, isRemote: true };
-      case "delivered":
-      case "refused":
-        return { recipient, treatment, result: own.outcome, reply: own.reply };
-    }
-  });
+/** A recipient that the sender says nothing of waits. */
+function attemptOf(recipient: LeasedRecipient, treatment: Shipment["treatment"], result: SendResult): Attempt {
+  if (result.kind === "unreachable")
+    return { recipient, treatment, result: "deferred", reply: result.reply, isRemote: false };
+  const own = result.results.find(({ mailbox }) => mailbox.address === recipient.mailbox.address);
+  switch (own?.outcome) {
+    case undefined:
+      return { recipient, treatment, result: "deferred", reply: "no outcome is known", isRemote: false };
+    case "deferred":
+      return { recipient, treatment, result: "deferred", reply: own.reply, isRemote: true };
+    case "delivered":
+    case "refused":
+      return { recipient, treatment, result: own.outcome, reply: own.reply };
+  }
 }
 
 /** Our own reports and DSNs: written without any content, so they leave as they are. */
-async function noticeShipment(leased: Leased): Promise<Made> {
-  const rule = `own ${leased.envelope.class}`;
-  const guarded = await guard(new ApprovedClear(leased.content, rule), { kind: "clear", rule });
-  return {
-    shipment: {
-      recipients: leased.due,
-      treatment: "clear",
-      guarded,
-      is8bit: false,
-      smtpUtf8: leased.envelope.smtpUtf8,
-    },
-  };
+function noticeShipment(leased: Leased): Shipment {
+  return clearShipment(leased, `own ${leased.envelope.class}`);
 }
 
 async function noticesFor(

@@ -1,5 +1,5 @@
 // MessageCipher: turns one message into ciphertext for a group of readers.
-import type { RecipientKey } from "../keys/recipient-key.ts";
+import type { PgpReader, Reader, SmimeReader } from "../keys/recipient-key.ts";
 import type { Ciphertext } from "../mail/outgoing.ts";
 import type { Sized } from "../mail/chunks.ts";
 
@@ -11,8 +11,10 @@ export type Split = {
   readonly inner: Sized;
 };
 
-export type MessageCipher<K extends RecipientKey> = {
-  readonly kind: K["kind"];
+export type Ciphers = { readonly smime: MessageCipher<SmimeReader>; readonly pgp: MessageCipher<PgpReader> };
+
+export type MessageCipher<R extends Reader> = {
+  readonly kind: R["kind"];
   /** Throws when a key cannot be encrypted to; what is returned has not been read yet and is produced while it is sent. */
-  encrypt(split: Split, readers: readonly [K, ...K[]]): Promise<Ciphertext>;
+  encrypt(split: Split, readers: readonly [R, ...R[]]): Promise<Ciphertext>;
 };

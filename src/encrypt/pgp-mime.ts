@@ -1,6 +1,6 @@
 // multipart/encrypted: PGP/MIME by RFC 3156 for a group of readers.
 import { randomBytes } from "node:crypto";
-import type { PgpKey } from "../keys/recipient-key.ts";
+import type { PgpReader } from "../keys/recipient-key.ts";
 import { concatSized, sizedBytes } from "../mail/chunks.ts";
 import { Ciphertext } from "../mail/outgoing.ts";
 import { armored } from "../pgp/armor.ts";
@@ -10,7 +10,7 @@ import { readerIdOf } from "../pgp/message-shape.ts";
 import type { MessageCipher } from "./cipher.ts";
 
 /** Encrypts with OpenPGP: SEIPDv2 when every reader's key advertises it, else SEIPDv1, which all programs read. */
-export function pgpMimeCipher(): MessageCipher<PgpKey> {
+export function pgpMimeCipher(): MessageCipher<PgpReader> {
   return {
     kind: "pgp",
     async encrypt(split, readers) {
@@ -38,7 +38,7 @@ export function pgpMimeCipher(): MessageCipher<PgpKey> {
   };
 }
 
-function encryptionKey(reader: PgpKey): PgpEncryptionKey {
+function encryptionKey(reader: PgpReader): PgpEncryptionKey {
   const { encryption } = reader.certificate;
   if (!encryption.usable) throw new Error(`key ${reader.fingerprint} cannot be encrypted to: ${encryption.detail}`);
   return encryption.key;

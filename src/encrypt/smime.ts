@@ -1,5 +1,5 @@
 // application/pkcs7-mime: one EnvelopedData or AuthEnvelopedData for a group of readers (RFC 8551 3.3).
-import type { SmimeKey } from "../keys/recipient-key.ts";
+import type { SmimeReader } from "../keys/recipient-key.ts";
 import { base64Lines } from "../mail/base64-lines.ts";
 import { concatSized, sizedBytes } from "../mail/chunks.ts";
 import { Ciphertext } from "../mail/outgoing.ts";
@@ -17,7 +17,7 @@ const AES256_GCM = "2.16.840.1.101.3.4.1.46";
 const RSAES_OAEP = "1.2.840.113549.1.1.7";
 
 /** Encrypts with S/MIME. Throws when a reader's key is of a kind that CMS cannot encrypt to. */
-export function smimeCipher(options: SmimeOptions): MessageCipher<SmimeKey> {
+export function smimeCipher(options: SmimeOptions): MessageCipher<SmimeReader> {
   return {
     kind: "smime",
     // async so that a throw becomes a rejection like any cipher's
@@ -33,7 +33,7 @@ export function smimeCipher(options: SmimeOptions): MessageCipher<SmimeKey> {
   };
 }
 
-function chosenFor(readers: readonly SmimeKey[], { contentEncryption, keyTransport }: SmimeOptions) {
+function chosenFor(readers: readonly SmimeReader[], { contentEncryption, keyTransport }: SmimeOptions) {
   const allRead = (oid: string) => readers.every(({ announced }) => announced?.includes(oid) === true);
   const content = allRead(AES256_GCM) ? "aes256-gcm" : "aes256-cbc";
   const transport = allRead(RSAES_OAEP) ? "rsa-oaep" : "rsa-pkcs1";

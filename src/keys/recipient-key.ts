@@ -25,6 +25,13 @@ export type PgpKey = {
 };
 export type RecipientKey = SmimeKey | PgpKey;
 
+/** What encrypting needs of a key. */
+export type SmimeReader = Pick<SmimeKey, "kind" | "fingerprint" | "certificate" | "announced">;
+export type PgpReader = Pick<PgpKey, "kind" | "fingerprint"> & {
+  readonly certificate: Pick<PgpCertificate, "encryption" | "readsSeipd2">;
+};
+export type Reader = SmimeReader | PgpReader;
+
 /** Where a personal key came from. */
 export type KeyOrigin = "upload" | "incoming" | "autocrypt";
 

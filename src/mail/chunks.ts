@@ -122,8 +122,9 @@ export async function collect(sized: Sized): Promise<Buffer> {
   return joined(parts);
 }
 
-/** At least the first `count` bytes (fewer only when there are no more), as one buffer. */
+/** At least the first `count` bytes (fewer only when there are no more), as one buffer; all of a short sequence. */
 export async function readHead(sized: Sized, count: number): Promise<Buffer> {
+  if (sized.pieces !== undefined) return joined(sized.pieces());
   const parts: Uint8Array[] = [];
   let have = 0;
   for await (const chunk of sized.chunks()) {

@@ -32,13 +32,21 @@ export type MailFacts = {
 /** Room for our own Received field above the largest header section that is accepted. */
 const HEAD_BYTES = MAX_HEADER_BYTES + 4096;
 
-/** Recovery mails are looked for only when a policy may exempt them. Throws when the stored message cannot be read. */
-export async function readMailFacts(stored: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
+/** The octets in which the header section ends, and that. Throws when the stored message cannot be read. */
+export async function readMessageHead(
+  stored: Sized,
+): Promise<{ readonly head: Buffer; readonly header: HeaderSection }> {
   const head = await readHead(stored, HEAD_BYTES);
-  // what was read whole is not read and opened once more
-  const content = head.length === stored.size ? sizedBytes(head) : stored;
   const header = readHeader(head, true);
   if (header === undefined) throw new Error("the header section of the message does not end");
+  return { head, header };
+}
+
+/** Recovery mails are looked for only when a policy may exempt them. Throws when the stored message cannot be read. */
+export async function readMailFacts(stored: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
+  const { head, header } = await readMessageHead(stored);
+  // what was read whole is not read and opened once more
+  const content = head.length === stored.size ? sizedBytes(head) : stored;
   const value = (name: string) => {
     const field = firstField(header, name);
     return field === undefined ? "" : fieldValue(field);

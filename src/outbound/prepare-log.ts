@@ -5,7 +5,6 @@ import type { TrailEntry } from "../keys/chain.ts";
 import { withCauses, type Log } from "../log.ts";
 import type { Mailbox } from "../mail/address.ts";
 import type { Metrics } from "../metrics.ts";
-import { GuardStop } from "./guard.ts";
 import type { PrepareObserver } from "./prepare.ts";
 import type { SourceHealth } from "./source-health.ts";
 import type { Treatment } from "./treatment.ts";
@@ -66,11 +65,9 @@ export function prepareLog(log: Log, metrics: Metrics, health: SourceHealth): Pr
       const fingerprints = "key" in treatment ? [treatment.key.fingerprint] : undefined;
       log.event("treatment.decided", { queueId, recipient, treatment: treatment.kind, reason, fingerprints });
     },
-    stopped(queueId, recipients, cause) {
-      log.event(cause instanceof GuardStop ? "guard.stopped" : "service.fault", { queueId, recipients, reason: cause });
-    },
-    encrypted(kind, ms) {
-      metrics.encryptionDuration.labels(kind).observe(ms / 1000);
+    stopped(queueId, recipients, cause, isByGuard) {
+      const mailboxes = recipients.map(({ mailbox }) => mailbox);
+      log.event(isByGuard ? "guard.stopped" : "service.fault", { queueId, recipients: mailboxes, reason: cause });
     },
   };
 }

@@ -6,6 +6,7 @@ import { nextHopSettings, upstreamSettings } from "./upstream.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { deliveryLog } from "../delivery/delivery-log.ts";
+import { departuresHere, type Departures } from "../delivery/departures.ts";
 import { createRunner, type Runner } from "../delivery/runner.ts";
 import type { Steady } from "../delivery/steady.ts";
 import { countSuspects, noSuspects } from "../delivery/suspects.ts";
@@ -13,16 +14,16 @@ import type { WorkParts } from "../delivery/work.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { SourceHealth } from "../outbound/source-health.ts";
-import { createSender, type Sender } from "../smtp/sender.ts";
+import { createSender } from "../smtp/sender.ts";
 import type { Route } from "../spool/spool.ts";
 import type { Store } from "../store/open.ts";
 
 /** The parts that a reload replaces. */
 export type Delivery = KeyParts & {
   readonly harvest: Harvest;
-  readonly sender: Sender;
+  readonly departures: Departures;
   /** Where incoming mail is passed on to; undefined when it is not. */
-  readonly nextHop: Sender | undefined;
+  readonly nextHop: Departures | undefined;
   readonly runners: Readonly<Record<Route, Runner>>;
   /** Ends the runners, giving what is in flight until the deadline; gives how many messages were still under way. */
   stop(deadlineMs: number): Promise<number>;
@@ -49,20 +50,23 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const keys = keyParts(settings, { ...wiring, personalKeys: store.personalKeys, cache: store.cache }, before);
   void keys.trust.lists?.refresh(AbortSignal.timeout(LISTS_DEADLINE_MS));
   const harvest = buildHarvest(settings, store, keys, wiring);
-  const sender = createSender(upstreamSettings(settings), clock);
+  const now = () => clock.now();
+  const { ciphers } = keys;
+  const departures = departuresHere({ ciphers, now, sender: createSender(upstreamSettings(settings), clock) });
   const forward = nextHopSettings(settings);
-  const nextHop = forward === undefined ? undefined : createSender(forward, clock);
+  const nextHop =
+    forward === undefined ? undefined : departuresHere({ ciphers, now, sender: createSender(forward, clock) });
   const { first, factor, max, giveUp } = settings.retry;
   const { connections } = settings.upstream;
-  const observe = deliveryLog(log, metrics);
-  const common: Omit<WorkParts, "sender"> = {
+  const observe = deliveryLog(log, metrics, keys.prepare.observe.stopped);
+  const common: Omit<WorkParts, "departures"> = {
     spool: store.spool,
     prepare: { ...keys.prepare, writesTo: harvest.writesTo },
     inbound: settings.inbound === null ? undefined : { harvest: harvest.learnFrom, hasNextHop: nextHop !== undefined },
     retry: { firstMs: first, factor, maxMs: max, giveUpMs: giveUp },
     hostname: settings.hostname,
     observe,
-    now: () => clock.now(),
+    now,
     steady: wiring.steady,
     sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     random: Math.random,
@@ -70,7 +74,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const suspects = countSuspects(store.tries, () => clock.now());
   const runners = {
     outbound: createRunner(
-      { ...common, sender },
+      { ...common, departures },
       clock,
       {
         maxInFlight: connections * 2,
@@ -81,7 +85,7 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
       observe,
     ),
     inbound: createRunner(
-      { ...common, sender: nextHop ?? sender },
+      { ...common, departures: nextHop ?? departures },
       clock,
       { maxInFlight: INBOUND_IN_FLIGHT, maxEach: INBOUND_IN_FLIGHT, route: "inbound", suspects: noSuspects },
       observe,
@@ -92,13 +96,13 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   return {
     ...keys,
     harvest,
-    sender,
+    departures,
     nextHop,
     runners,
     async stop(deadlineMs) {
       const left = await Promise.all(all.map((runner) => runner.stop(deadlineMs)));
       await Promise.all(running);
-      await sender.close();
+      await departures.close();
       await nextHop?.close();
       return left.reduce((sum, one) => sum + one, 0);
     },

@@ -11,14 +11,14 @@ import type { HarvestObserver } from "../inbound/harvest-observer.ts";
 import { decideOn } from "../inbound/pending.ts";
 import { promoteFor, promoteKnown } from "../inbound/promote.ts";
 import type { FitnessPolicy } from "../keys/fitness.ts";
-import type { RecipientKey } from "../keys/recipient-key.ts";
+import type { Reader, RecipientKey } from "../keys/recipient-key.ts";
 import type { Log } from "../log.ts";
 import { withoutTag, type Mailbox } from "../mail/address.ts";
 import { collect, sizedBytes } from "../mail/chunks.ts";
 import { readHeader } from "../mail/header.ts";
 import type { Metrics } from "../metrics.ts";
 import { guard } from "../outbound/guard.ts";
-import { plannedId } from "../outbound/prepare.ts";
+import { plannedId } from "../outbound/departure.ts";
 import type { MessageCipher } from "../encrypt/cipher.ts";
 import type { Leased, Notice } from "../spool/spool.ts";
 import type { Store } from "../store/open.ts";
@@ -118,10 +118,10 @@ function evidenceRule(inbound: Settings["inbound"]): EvidenceRule {
 }
 
 /** Encrypts a notice of ours for one reader; the guard has seen it as it has seen mail. */
-async function sealed(key: RecipientKey, message: Buffer, { prepare }: KeyParts): Promise<Uint8Array> {
+async function sealed(key: RecipientKey, message: Buffer, { ciphers }: KeyParts): Promise<Uint8Array> {
   const header = readHeader(message, true);
   if (header === undefined) throw new Error("a notice without a header");
-  const cipher = prepare.ciphers[key.kind] as MessageCipher<RecipientKey>;
+  const cipher = ciphers[key.kind] as MessageCipher<Reader>;
   const ciphertext = await cipher.encrypt(splitMessage(header, sizedBytes(message), "hide"), [key]);
   const plan = { kind: key.kind, readerIds: [plannedId(key, [key])], isSubjectHidden: true };
   return collect((await guard(ciphertext, plan)).message);

@@ -90,7 +90,7 @@ function tell(news: News, log: Log, harvest: HarvestObserver): void {
 /** What /readyz says. */
 export async function readiness(
   store: Pick<Store, "checkWritable">,
-  { sources, sender, nextHop, chains }: Pick<Delivery, "sources" | "sender" | "nextHop" | "chains">,
+  { sources, departures, nextHop, chains }: Pick<Delivery, "sources" | "departures" | "nextHop" | "chains">,
   health: SourceHealth,
   listeners: Readonly<Record<string, boolean>>,
 ): Promise<Readiness> {
@@ -111,14 +111,14 @@ export async function readiness(
     isReady: written.ok && Object.values(listeners).every(Boolean),
     store: written,
     listeners,
-    upstream: reached(sender),
+    upstream: reached(departures),
     ...(nextHop === undefined ? {} : { nextHop: reached(nextHop) }),
     sources: { ...Object.fromEntries(used), ...Object.fromEntries(stores) },
   };
 }
 
 /** Whether a server was there when mail was last sent to it. */
-function reached({ isUp }: Delivery["sender"]): Readiness["upstream"] {
+function reached({ isUp }: Delivery["departures"]): Readiness["upstream"] {
   return { ok: isUp ?? null, detail: isUp === undefined ? "not used yet" : isUp ? "reached" : "not reachable" };
 }
 

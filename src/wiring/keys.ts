@@ -4,8 +4,9 @@ import { buildSources, type SourceSet } from "./sources.ts";
 import { closeParts, sourceShelf, type OpenParts, type SourceParts } from "./source-shelf.ts";
 import { systemClock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
+import type { Ciphers } from "../encrypt/cipher.ts";
 import { pgpMimeCipher } from "../encrypt/pgp-mime.ts";
-import { smimeCipher } from "../encrypt/smime.ts";
+import { smimeCipher, type SmimeOptions } from "../encrypt/smime.ts";
 import { createChain } from "../keys/chain.ts";
 import type { CacheShelf } from "../keys/key-cache.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
@@ -26,6 +27,7 @@ export type KeyParts = {
   readonly chains: Chains;
   readonly treatment: TreatmentSettings;
   readonly prepare: PrepareParts;
+  readonly ciphers: Ciphers;
   readonly sources: SourceSet;
   readonly trust: TrustSet;
   /** Jira's REST interface, when it is configured. */
@@ -41,7 +43,6 @@ export type KeyWiring = SourceParts & { readonly personalKeys: PersonalKeys; rea
 export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenParts): KeyParts {
   const { personalKeys, log, metrics, clock, health } = wiring;
   const { smime, pgp } = settings;
-  const { contentEncryption, keyTransport } = smime;
   const autocrypt = settings.inbound?.autocrypt === true;
   const shelf = sourceShelf(settings.cache, wiring, before, () => trust.fitness);
   const trust = buildTrust(settings, shelf, wiring);
@@ -67,12 +68,12 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
     people,
     shelves: shelf.shelves,
     open: shelf.open,
+    ciphers: buildCiphers(smime),
     prepare: {
       chains,
       settings: treatment,
       fitness,
       senderKeys: { smime: sources.smime.keyStore, pgp: sources.pgp.keyStore },
-      ciphers: { smime: smimeCipher({ contentEncryption, keyTransport }), pgp: pgpMimeCipher() },
       observe: prepareLog(log, metrics, health),
       now: () => clock.now(),
     },
@@ -104,6 +105,10 @@ export async function openKeys(settings: Settings): Promise<OpenKeys> {
       await store.close();
     },
   };
+}
+
+export function buildCiphers({ contentEncryption, keyTransport }: SmimeOptions): Ciphers {
+  return { smime: smimeCipher({ contentEncryption, keyTransport }), pgp: pgpMimeCipher() };
 }
 
 function treatmentSettings(encryption: Settings["encryption"]): TreatmentSettings {

@@ -49,9 +49,9 @@ function stage(
   } as unknown as Spool;
   const begun: string[] = [];
   const all = workParts(settle, [], begun);
-  const send: typeof all.sender.send = async (mail) => {
-    const sent = all.sender.send(mail);
-    if (mail.recipients.some((one) => one.mailbox.local === "bob")) await bobMaySend;
+  const depart: typeof all.departures.depart = async (mail) => {
+    const sent = all.departures.depart(mail);
+    if (mail.envelope.recipients.some((one) => one.mailbox.local === "bob")) await bobMaySend;
     return sent;
   };
   const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
@@ -59,7 +59,7 @@ function stage(
   const parts = {
     ...all,
     spool,
-    sender: { ...all.sender, send },
+    departures: { ...all.departures, depart },
     sleep: (delayMs: number, signal: AbortSignal) => clock.sleep(delayMs, signal),
   };
   return { runner: createRunner(parts, clock, settings, observe), begun, released, renewed, clock };

@@ -22,18 +22,16 @@ export function workParts(settle: Spool["settle"], faults: string[], sent: strin
   const none = () => undefined;
   return {
     spool: { settle } as unknown as Spool,
-    sender: {
-      send: ({ recipients }) => {
+    departures: {
+      depart: ({ envelope: { recipients } }) => {
         sent.push(...recipients.map((one) => one.mailbox.address));
-        return Promise.resolve({
-          kind: "transaction",
-          results: recipients.map((one) => ({ mailbox: one.mailbox, outcome: "delivered", reply: "250 ok" })),
-        });
+        const results = recipients.map(
+          ({ mailbox: one }) => ({ mailbox: one, outcome: "delivered", reply: "250 ok" }) as const,
+        );
+        return Promise.resolve({ kind: "sent", result: { kind: "transaction", results }, readyMs: 0, sentMs: 0 });
       },
-      probe: () => Promise.resolve({ ok: true, detail: "" }),
       close: () => Promise.resolve(),
       isUp: true,
-      protection: undefined,
     },
     prepare: {} as PrepareParts,
     inbound: undefined,
@@ -42,7 +40,7 @@ export function workParts(settle: Spool["settle"], faults: string[], sent: strin
     observe: {
       settled: none,
       noticeQueued: none,
-      sent: none,
+      ...{ encrypted: none, sent: none, stopped: none },
       broken: none,
       spoolFailed: (cause) => void faults.push(cause.message),
     },

@@ -1,7 +1,9 @@
 // Prepare: a key that cannot be encrypted to, a recipient's or the sender's, and who gets the mail all the same.
 import { expect, test } from "vitest";
-import type { MessageCipher } from "../../src/encrypt/cipher.ts";
+import type { Ciphers } from "../../src/encrypt/cipher.ts";
 import { pgpMimeCipher } from "../../src/encrypt/pgp-mime.ts";
+import { departuresHere } from "../../src/delivery/departures.ts";
+import { work } from "../../src/delivery/work.ts";
 import { smimeCipher } from "../../src/encrypt/smime.ts";
 import { createChain } from "../../src/keys/chain.ts";
 import { absent, found } from "../../src/keys/lookup.ts";
@@ -9,8 +11,10 @@ import type { PgpKey, SmimeKey } from "../../src/keys/recipient-key.ts";
 import type { KeySource } from "../../src/keys/source.ts";
 import { mailbox } from "../../src/mail/address.ts";
 import { sizedBytes } from "../../src/mail/chunks.ts";
-import { prepare, type Made, type PrepareParts } from "../../src/outbound/prepare.ts";
-import type { Leased } from "../../src/spool/spool.ts";
+import type { PrepareParts } from "../../src/outbound/prepare.ts";
+import type { Sender, Transaction } from "../../src/smtp/sender.ts";
+import type { Spool } from "../../src/spool/spool.ts";
+import { LEASED, workParts } from "../delivery/work-parts.ts";
 import { certificateOf, FIXTURE_TIME } from "../keys-of.ts";
 import { manualClock } from "../manual-clock.ts";
 
@@ -31,7 +35,7 @@ async function sentWith(broken: readonly Name[]) {
   const policy = { minRsaBits: 2048 };
   const real = smimeCipher({ contentEncryption: "aes256-cbc", keyTransport: "rsa-pkcs1" });
   const readersOf: string[] = [];
-  const cipher: MessageCipher<SmimeKey> = {
+  const cipher: Ciphers["smime"] = {
     kind: "smime",
     encrypt(split, readers) {
       const names = readers.map((key) => NAMES.find((name) => keys[`${name}@example.com`] === key)!);
@@ -52,36 +56,43 @@ async function sentWith(broken: readonly Name[]) {
     },
     fitness: policy,
     senderKeys: { smime: store, pgp: undefined },
-    ciphers: { smime: cipher, pgp: pgpMimeCipher() },
-    observe: {
-      ...{ decided: () => undefined, lookedUp: () => undefined, encrypted: () => undefined },
-      stopped: (_, recipients, { message }) =>
-        void stopped.push(`${recipients.map(({ local }) => local).join("+")}: ${message}`),
-    },
+    observe: { decided: () => undefined, lookedUp: () => undefined, stopped: () => undefined },
     now: () => clock.now(),
   };
   const recipients = ["alice", "dave"].map((name) => mailbox(`${name}@example.com`));
   const message = "From: quinn@example.com\r\nTo: alice@example.com, dave@example.com\r\nSubject: x\r\n\r\ntext\r\n";
-  const { shipments } = await prepare(
+  const ends: string[] = [];
+  const settle: Spool["settle"] = (_lease, outcomes) => {
+    const waits = outcomes.filter(({ state }) => state === "queued").map(({ index }) => recipients[index]!.local);
+    ends.push(...waits.map((name) => `${name} waits`));
+    return Promise.resolve({ stored: [], leaseLost: false });
+  };
+  const all = workParts(settle, [], []);
+  const sender = {
+    send: ({ recipients: readers }: Transaction) => {
+      ends.push(`${readers.map((one) => one.mailbox.local).join("+")} sent`);
+      const results = readers.map((one) => ({ mailbox: one.mailbox, outcome: "delivered", reply: "250 ok" }) as const);
+      return Promise.resolve({ kind: "transaction", results } as const);
+    },
+  } as unknown as Sender;
+  const ciphers = { smime: cipher, pgp: pgpMimeCipher() };
+  await work(
     {
-      id: "x",
-      envelope: { route: "outbound", class: "mail", reversePath: undefined, smtpUtf8: false, is8bit: false },
-      allRecipients: recipients,
-      due: recipients.map((one, index) => ({ index, mailbox: one, attempts: 0, state: "queued" })),
-      content: sizedBytes(Buffer.from(message)),
-    } as unknown as Leased,
-    parts,
+      ...{ ...LEASED, envelope: { ...LEASED.envelope, class: "mail" } },
+      ...{ allRecipients: recipients, content: sizedBytes(Buffer.from(message)) },
+      due: recipients.map((one, index) => ({ ...LEASED.due[0]!, index, mailbox: one })),
+    },
+    {
+      ...{ ...all, spool: { ...all.spool, keepDelivered: () => Promise.resolve() }, prepare: parts },
+      departures: departuresHere({ ciphers, sender, now: () => clock.now() }),
+      retry: { firstMs: 1, factor: 1, maxMs: 1, giveUpMs: 1e9 },
+      observe: {
+        ...all.observe,
+        stopped: (_, { length }, { message: why }) => void stopped.push(`${length}: ${why}`),
+      },
+    },
     never,
   );
-  const ends: string[] = [];
-  const waiting = [...shipments];
-  for (let make = waiting.shift(); make !== undefined; make = waiting.shift()) {
-    const made: Made = await make();
-    if ("apart" in made) waiting.push(...made.apart);
-    else if ("notSent" in made)
-      ends.push(`${made.notSent.map(({ recipient }) => recipient.mailbox.local).join("+")} waits`);
-    else ends.push(`${made.shipment.recipients.map((one) => one.mailbox.local).join("+")} sent`);
-  }
   return { ends, readersOf, stopped };
 }
 
@@ -97,6 +108,6 @@ test.each<[string, readonly Name[], readonly string[], readonly string[]]>([
     expect(sent.ends).toEqual(ends);
     expect(sent.readersOf).toEqual(readers);
     if (broken.length === 0) expect(sent.stopped).toEqual([]);
-    else expect(sent.stopped[0]).toBe("alice+dave: not with this key");
+    else expect(sent.stopped[0]).toBe("2: not with this key");
   },
 );

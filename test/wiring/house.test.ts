@@ -19,7 +19,7 @@ test("a source that a reload took away stands in /readyz no more, even when its 
   const chain = (kind: "smime" | "pgp", ...names: string[]) => ({ kind, sources: names.map((name) => ({ name })) });
   const delivery = {
     sources: { smime: { keyStore: undefined }, pgp: { keyStore: undefined } },
-    sender: { isUp: undefined },
+    departures: { isUp: undefined },
     chains: {
       smime: chain("smime", "ldap") as unknown as KeyChain<SmimeKey>,
       pgp: chain("pgp") as unknown as KeyChain<PgpKey>,
@@ -37,7 +37,7 @@ test("/readyz tells the next hop of incoming mail beside the upstream, when ther
   const stores = { smime: { keyStore: undefined }, pgp: { keyStore: undefined } };
   const health = createSourceHealth(silentLog, createMetrics("1"));
   const told = (nextHop: { isUp: boolean | undefined } | undefined) => {
-    const delivery = { sources: stores, chains, sender: { isUp: true }, nextHop } as unknown as Delivery;
+    const delivery = { sources: stores, chains, departures: { isUp: true }, nextHop } as unknown as Delivery;
     const store = { checkWritable: () => Promise.resolve() };
     return readiness(store, delivery, health, { outbound: true, inbound: true });
   };
