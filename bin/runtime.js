@@ -1,13 +1,12 @@
 // How Node is to run Sealpost; imported before anything else.
 //
-// What Node makes of the source is kept beside the dependencies: it starts faster and smaller the next time. Without a folder to write to
-// nothing is kept. Never in a folder for temporary files, where others could put what we then run.
 // The space for new objects stays small until the relay serves (src/cli/serve.ts): what a start leaves behind would keep it large. Then
 // it may grow to thrice 8 MiB: where less room is, mail in work is taken for what stays, and costs a fifth more; V8's own bound costs memory.
 // It is cleared by the main thread alone, for others would have to be woken. V8 reads the bound only when it starts: so serve begins once
 // more, as the same process, unless whoever starts it has set that bound.
-import { enableCompileCache } from "node:module";
-import { fileURLToPath } from "node:url";
+// Then the C library also gets its bound: it keeps memory for each thread that frees some, up to eight times as many as there are
+// processors, and each keeps what its busiest moment needed.
+import "./compile-cache.js";
 import { setFlagsFromString } from "node:v8";
 
 const BOUND = "--max-semi-space-size";
@@ -15,8 +14,7 @@ const isBounded = [...process.execArgv, process.env.NODE_OPTIONS ?? ""].some((te
 
 if (process.argv[2] === "serve" && !isBounded && process.execve !== undefined) {
   const again = [process.execPath, `${BOUND}=8`, ...process.execArgv, ...process.argv.slice(1)];
-  process.execve(process.execPath, again, process.env);
+  process.execve(process.execPath, again, { MALLOC_ARENA_MAX: "2", ...process.env });
 }
-enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/sealpost", import.meta.url)));
 setFlagsFromString("--semi-space-growth-factor=1");
 setFlagsFromString("--no-parallel-scavenge");

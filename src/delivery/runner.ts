@@ -16,13 +16,12 @@ import { Roster } from "../roster.ts";
 import type { Leased, Route } from "../spool/spool.ts";
 import { HELD_RECHECK_MS } from "./settlement.ts";
 import type { Suspects } from "./suspects.ts";
-import { createTurns, SLOW_MS } from "./turns.ts";
+import { createTurns, SLOW_MS, type MaxEach } from "./turns.ts";
 import { work, type WorkParts } from "./work.ts";
 
 export type RunnerSettings = {
   readonly maxInFlight: number;
-  /** Of these for one recipient. */
-  readonly maxEach: number;
+  readonly maxEach: MaxEach;
   readonly route: Route;
   readonly suspects: Suspects;
 };

@@ -1,7 +1,7 @@
 // Turns: a recipient for whom the upstream is slow must not take all that can be sent at once; mail for others passes it by.
 //
 // Rules:
-//   For one recipient at most `maxEach` messages are in work; the others that are leased for it wait here, in their order.
+//   For one recipient so many messages are in work, fewer when they take long; the others that are leased for it wait here, in their order.
 //   Here wait few, for what waits makes the next lease dearer; for recipients whose mail takes long, up to a thousand. Beyond that
 //   nothing more is leased until one of them had its turn.
 //   A lease that has waited for long goes back: it must not run out unseen, and the message be worked on twice.
@@ -27,7 +27,10 @@ export const SLOW_MS = 250;
 const SLOW_REMEMBERED = 10_000;
 const SLOW_FOR_MS = 10 * 60_000;
 
-export function createTurns(maxEach: number, monotonic: () => number): Turns {
+/** How many messages of one recipient may be in work at once. */
+export type MaxEach = { readonly quick: number; readonly slow: number };
+
+export function createTurns(maxEach: MaxEach, monotonic: () => number): Turns {
   /** When each of a recipient's messages in work was begun. */
   const inWork = new Map<string, number[]>();
   const slow = new LRUCache<string, true>({
@@ -38,9 +41,12 @@ export function createTurns(maxEach: number, monotonic: () => number): Turns {
   });
   let waiting: { readonly leased: Leased; readonly since: number }[] = [];
   const keysOf = ({ due }: Leased) => new Set(due.map(({ mailbox }) => mailbox.key));
-  const isBusy = (key: string) => (inWork.get(key)?.length ?? 0) >= maxEach;
-  const hasTurn = ({ due }: Leased) => !due.some(({ mailbox }) => isBusy(mailbox.key));
   const isSlow = (key: string) => slow.has(key) || monotonic() - (inWork.get(key)?.[0] ?? Infinity) >= SLOW_MS;
+  const isBusy = (key: string) => {
+    const count = inWork.get(key)?.length ?? 0;
+    return count >= maxEach.quick || (count >= maxEach.slow && isSlow(key));
+  };
+  const hasTurn = ({ due }: Leased) => !due.some(({ mailbox }) => isBusy(mailbox.key));
   const waitsForSlow = ({ due }: Leased) => due.some(({ mailbox: { key } }) => isBusy(key) && isSlow(key));
   return {
     next() {

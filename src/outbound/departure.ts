@@ -9,13 +9,14 @@ import { ApprovedClear, Ciphertext, type Guarded } from "../mail/outgoing.ts";
 import { readerIdOf } from "../pgp/message-shape.ts";
 import { readerId } from "../smime/recipient-info.ts";
 import type { Transaction } from "../smtp/sender.ts";
+import type { StoredContent } from "../spool/sealed-file.ts";
 import type { Leased, LeasedRecipient } from "../spool/spool.ts";
 import { guard } from "./guard.ts";
 import { readMessageHead } from "./mail-facts.ts";
 
 export type Departure = {
   /** The message as it is in the spool. */
-  readonly content: Sized;
+  readonly content: StoredContent;
   readonly manner: Manner;
   /** As the client has said it; what is encrypted is 7-bit. */
   readonly envelope: Omit<Transaction, "outgoing">;

@@ -13,12 +13,13 @@ import {
 } from "../mail/header.ts";
 import { encryptedFor, type Encrypted } from "./already-encrypted.ts";
 import { isRecoveryMail, MAX_RECOVERY_MAIL_BYTES } from "./recovery-mail.ts";
+import type { StoredContent } from "../spool/sealed-file.ts";
 import { projectsOf } from "./rules.ts";
 
 export type MailFacts = {
   readonly header: HeaderSection;
   /** The message; a short one is in memory now. */
-  readonly content: Sized;
+  readonly content: StoredContent;
   /** Projects of the issue keys in the subject. */
   readonly projects: readonly string[];
   /** The one mailbox of From; undefined when there are none or several. */
@@ -43,7 +44,11 @@ export async function readMessageHead(
 }
 
 /** Recovery mails are looked for only when a policy may exempt them. Throws when the stored message cannot be read. */
-export async function readMailFacts(stored: Sized, recipientCount: number, mayExempt: boolean): Promise<MailFacts> {
+export async function readMailFacts(
+  stored: StoredContent,
+  recipientCount: number,
+  mayExempt: boolean,
+): Promise<MailFacts> {
   const { head, header } = await readMessageHead(stored);
   // what was read whole is not read and opened once more
   const content = head.length === stored.size ? sizedBytes(head) : stored;

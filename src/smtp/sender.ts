@@ -2,6 +2,7 @@
 import { setMaxListeners } from "node:events";
 import type { SecureContext } from "node:tls";
 import type { Clock } from "../clock.ts";
+import { Slots } from "./slots.ts";
 import { openSession, type OpenedSession, type UpstreamSession } from "./upstream-session.ts";
 import { trustOf, type Protection } from "./upstream-protection.ts";
 import { RFC5321_TIMEOUTS, serverName, type TimedSettings, type UpstreamSettings } from "./upstream-settings.ts";
@@ -27,10 +28,19 @@ export type Sender = {
   readonly protection: Protection | undefined;
 };
 
+/** What a sender says that has been closed. */
+export const SHUTTING_DOWN = "the relay is shutting down";
+
 /** Nothing is connected before the first `send`. Throws when a setting cannot be used at all. */
 export function createSender(settings: UpstreamSettings, clock: Clock): Sender {
-  if (!/^[\w.:[\]-]+$/.test(settings.hostname)) throw new Error("hostname: holds characters that EHLO cannot carry");
+  checkSettings(settings);
   return new PooledSender({ ...settings, timeouts: { ...RFC5321_TIMEOUTS, ...settings.timeouts } }, clock);
+}
+
+/** Throws when a setting cannot be used at all. */
+export function checkSettings(settings: UpstreamSettings): void {
+  if (!/^[\w.:[\]-]+$/.test(settings.hostname)) throw new Error("hostname: holds characters that EHLO cannot carry");
+  if (settings.ca !== undefined) trustOf(settings);
 }
 
 class PooledSender implements Sender {
@@ -41,24 +51,24 @@ class PooledSender implements Sender {
   /** Sessions at rest, the one used last at the end, each with what ends its rest. */
   readonly #idle = new Map<UpstreamSession, () => void>();
   /** As many sessions as there are slots may be in use; one is opened only when none is at rest, so that is the bound. */
-  #freeSlots: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #slots: Slots;
   isUp: boolean | undefined;
   protection: Protection | undefined;
 
   constructor(settings: TimedSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
-    this.#freeSlots = settings.connections;
-    if (settings.ca !== undefined) this.#trust = trustOf(settings);
+    this.#slots = new Slots(settings.connections, settings.connectionsEach ?? settings.connections);
     setMaxListeners(0, this.#closing.signal);
   }
 
   async send(transaction: Transaction): Promise<SendResult> {
-    await this.#slot();
+    // the same mailbox may stand twice
+    const recipients = [...new Set(transaction.recipients.map(({ mailbox }) => mailbox.key))];
+    await this.#slots.take(recipients);
     const { result, session, isClean } = await this.#sendOnSome(transaction);
     // the slot is free again only behind RSET, the result need not wait for that
-    void this.#rest(session, isClean).finally(() => this.#freeSlot());
+    void this.#rest(session, isClean).finally(() => this.#slots.give(recipients));
     return result;
   }
 
@@ -78,9 +88,9 @@ class PooledSender implements Sender {
     for (const session of this.#idle.keys()) session.connection.quit();
     this.#closing.abort();
     // whoever has all slots knows that nothing is being sent any more
-    for (let taken = 0; taken < this.#settings.connections; taken++) await this.#slot();
-    this.#freeSlots = this.#settings.connections;
-    this.#waiting.splice(0).forEach((go) => go());
+    const { connections } = this.#settings;
+    for (let taken = 0; taken < connections; taken++) await this.#slots.take([]);
+    for (let given = 0; given < connections; given++) this.#slots.give([]);
   }
 
   async #sendOnSome(transaction: Transaction): Promise<Sent> {
@@ -112,7 +122,7 @@ class PooledSender implements Sender {
   }
 
   async #open(): Promise<OpenedSession> {
-    if (this.#closing.signal.aborted) return { kind: "unreachable", reply: "the relay is shutting down" };
+    if (this.#closing.signal.aborted) return { kind: "unreachable", reply: SHUTTING_DOWN };
     const trust = () => (this.#trust ??= trustOf(this.#settings));
     const session: { current?: UpstreamSession } = {};
     const onEnd = () => {
@@ -145,17 +155,6 @@ class PooledSender implements Sender {
       cancel();
       this.#idle.delete(session);
     });
-  }
-
-  async #slot(): Promise<void> {
-    if (this.#freeSlots > 0) this.#freeSlots--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  #freeSlot(): void {
-    const next = this.#waiting.shift();
-    if (next) next();
-    else this.#freeSlots++;
   }
 }
 

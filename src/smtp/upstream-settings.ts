@@ -23,6 +23,8 @@ export type UpstreamSettings = {
   readonly auth: UpstreamAuth | undefined;
   /** The most connections that are open at once. */
   readonly connections: number;
+  /** Of these for one recipient; all when it is left out. */
+  readonly connectionsEach?: number;
   /** Those that are to differ from RFC5321_TIMEOUTS. */
   readonly timeouts?: Partial<UpstreamTimeouts>;
 };

@@ -1,6 +1,6 @@
 // Spool: what the mail's way needs from stable storage; the states are a table in docs/SPOOL.md.
 import type { Mailbox } from "../mail/address.ts";
-import type { Sized } from "../mail/chunks.ts";
+import type { StoredContent } from "./sealed-file.ts";
 
 export type Route = "outbound" | "inbound";
 /**
@@ -69,7 +69,7 @@ export type Leased = Lease & {
   /** Whether it was in the spool before this process began to serve. */
   readonly wasHereAtStart: boolean;
   readonly leaseUntil: number;
-  readonly content: Sized;
+  readonly content: StoredContent;
 };
 
 export type RecipientOutcome = {

@@ -4,7 +4,6 @@ import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isMessageId } from "../spool/message-id.ts";
 import { syncFolder } from "../spool/secret-key.ts";
-import { DamagedMessage, type SealedSource } from "../spool/seal.ts";
 import type { SyncWatch } from "./sync-fault.ts";
 
 const FOLDER_LETTERS = 2;
@@ -48,29 +47,12 @@ export class Bodies {
     };
   }
 
-  source(id: string, size: number): SealedSource {
-    const path = join(this.#folderOf(id), id);
-    return {
-      size,
-      async open() {
-        const file = await open(path, "r").catch((cause: unknown) => {
-          throw isMissing(cause) ? new DamagedMessage(id, "is missing", { cause }) : cause;
-        });
-        return {
-          async read(offset, length) {
-            const octets = Buffer.allocUnsafe(length);
-            const { bytesRead } = await file.read(octets, 0, length, offset);
-            if (bytesRead !== length) throw new DamagedMessage(id, "is cut off");
-            return octets;
-          },
-          close: () => file.close(),
-        };
-      },
-    };
+  pathOf(id: string): string {
+    return join(this.#folderOf(id), id);
   }
 
   async remove(id: string): Promise<void> {
-    await rm(join(this.#folderOf(id), id), { force: true });
+    await rm(this.pathOf(id), { force: true });
   }
 
   /** Whether this data folder was ever served: the first start makes the folder after the database. */
@@ -105,8 +87,4 @@ export class Bodies {
 
 async function writeWhole(file: FileHandle, octets: Uint8Array): Promise<void> {
   for (let at = 0; at < octets.length;) at += (await file.write(octets, at, octets.length - at)).bytesWritten;
-}
-
-function isMissing(cause: unknown): boolean {
-  return (cause as NodeJS.ErrnoException).code === "ENOENT";
 }

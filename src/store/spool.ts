@@ -13,6 +13,7 @@ import { mailbox } from "../mail/address.ts";
 import { Roster } from "../roster.ts";
 import { newMessageId } from "../spool/message-id.ts";
 import { DamagedMessage, opened, sealedSize, sealWhole, type SealedSource } from "../spool/seal.ts";
+import { openedFile } from "../spool/sealed-file.ts";
 import {
   SpoolFull,
   type Leased,
@@ -213,8 +214,9 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   /** Reading it throws DamagedMessage; the lease itself is given all the same, so that the damage is seen and told. */
   function contentOf(stored: StoredMessage): Leased["content"] {
     const { id, seq, size } = stored;
-    const source = stored.in_file === 1 ? bodies.source(id, sealedSize(size)) : rowSource(id, seq, sealedSize(size));
-    return opened(secretKey(), id, source);
+    return stored.in_file === 1
+      ? openedFile({ path: bodies.pathOf(id), id, size: sealedSize(size), secretKey: secretKey() })
+      : opened(secretKey(), id, rowSource(id, seq, sealedSize(size)));
   }
 
   function rowSource(id: string, seq: number, size: number): SealedSource {

@@ -2,11 +2,14 @@
 import { keyParts, type KeyParts } from "./keys.ts";
 import { buildHarvest, type Harvest } from "./harvest.ts";
 import { closeParts, type OpenParts } from "./source-shelf.ts";
-import { nextHopSettings, upstreamSettings } from "./upstream.ts";
+import type { ThreadData } from "./departure-thread.ts";
+import { nextHopSettings, upstreamData, upstreamSettings, type UpstreamData } from "./upstream.ts";
+import { Worker } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import { deliveryLog } from "../delivery/delivery-log.ts";
 import { departuresHere, type Departures } from "../delivery/departures.ts";
+import { departuresOnThread } from "../delivery/departures-on-thread.ts";
 import { createRunner, type Runner } from "../delivery/runner.ts";
 import type { Steady } from "../delivery/steady.ts";
 import { countSuspects, noSuspects } from "../delivery/suspects.ts";
@@ -14,7 +17,7 @@ import type { WorkParts } from "../delivery/work.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { SourceHealth } from "../outbound/source-health.ts";
-import { createSender } from "../smtp/sender.ts";
+import { checkSettings, createSender } from "../smtp/sender.ts";
 import type { Route } from "../spool/spool.ts";
 import type { Store } from "../store/open.ts";
 
@@ -41,8 +44,6 @@ export type DeliveryWiring = {
 const LISTS_DEADLINE_MS = 60_000;
 /** So many messages of incoming mail are worked on at once: each may be in memory to be learned from. */
 const INBOUND_IN_FLIGHT = 4;
-/** So many of the upstream's connections one recipient leaves to others. */
-const SPARE_CONNECTIONS = 2;
 
 /** What is open `before` and the same in these settings is used on. */
 export function startDelivery(settings: Settings, store: Store, wiring: DeliveryWiring, before?: OpenParts): Delivery {
@@ -52,7 +53,8 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
   const harvest = buildHarvest(settings, store, keys, wiring);
   const now = () => clock.now();
   const { ciphers } = keys;
-  const departures = departuresHere({ ciphers, now, sender: createSender(upstreamSettings(settings), clock) });
+  const upstream = upstreamData(settings);
+  const departures = departuresOnThread(beginThread(settings, upstream), clock);
   const forward = nextHopSettings(settings);
   const nextHop =
     forward === undefined ? undefined : departuresHere({ ciphers, now, sender: createSender(forward, clock) });
@@ -77,8 +79,9 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
       { ...common, departures },
       clock,
       {
-        maxInFlight: connections * 2,
-        maxEach: Math.max(1, connections - SPARE_CONNECTIONS),
+        // the others are being prepared or settled while these are being sent
+        maxInFlight: connections * 3,
+        maxEach: { quick: connections * 2, slow: upstream.connectionsEach },
         route: "outbound",
         suspects,
       },
@@ -87,7 +90,12 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
     inbound: createRunner(
       { ...common, departures: nextHop ?? departures },
       clock,
-      { maxInFlight: INBOUND_IN_FLIGHT, maxEach: INBOUND_IN_FLIGHT, route: "inbound", suspects: noSuspects },
+      {
+        maxInFlight: INBOUND_IN_FLIGHT,
+        maxEach: { quick: INBOUND_IN_FLIGHT, slow: INBOUND_IN_FLIGHT },
+        route: "inbound",
+        suspects: noSuspects,
+      },
       observe,
     ),
   };
@@ -107,6 +115,15 @@ export function startDelivery(settings: Settings, store: Store, wiring: Delivery
       return left.reduce((sum, one) => sum + one, 0);
     },
   };
+}
+
+/** What the thread needs is judged now: what is wrong with it is told at the start. */
+function beginThread({ smime }: Settings, upstream: UpstreamData): () => Worker {
+  const { contentEncryption, keyTransport } = smime;
+  checkSettings(upstreamSettings(upstream));
+  const workerData: ThreadData = { upstream, smime: { contentEncryption, keyTransport } };
+  return () =>
+    new Worker(new URL("../../bin/departure-thread.js", import.meta.url), { name: "departures", workerData });
 }
 
 /** Ends it and closes what `next` does not use on. */

@@ -5,8 +5,7 @@ import { closeParts, sourceShelf, type OpenParts, type SourceParts } from "./sou
 import { systemClock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Ciphers } from "../encrypt/cipher.ts";
-import { pgpMimeCipher } from "../encrypt/pgp-mime.ts";
-import { smimeCipher, type SmimeOptions } from "../encrypt/smime.ts";
+import { createCiphers } from "../encrypt/ciphers.ts";
 import { createChain } from "../keys/chain.ts";
 import type { CacheShelf } from "../keys/key-cache.ts";
 import type { PersonalKeys } from "../keys/personal-keys.ts";
@@ -68,7 +67,7 @@ export function keyParts(settings: Settings, wiring: KeyWiring, before?: OpenPar
     people,
     shelves: shelf.shelves,
     open: shelf.open,
-    ciphers: buildCiphers(smime),
+    ciphers: createCiphers(smime),
     prepare: {
       chains,
       settings: treatment,
@@ -105,10 +104,6 @@ export async function openKeys(settings: Settings): Promise<OpenKeys> {
       await store.close();
     },
   };
-}
-
-export function buildCiphers({ contentEncryption, keyTransport }: SmimeOptions): Ciphers {
-  return { smime: smimeCipher({ contentEncryption, keyTransport }), pgp: pgpMimeCipher() };
 }
 
 function treatmentSettings(encryption: Settings["encryption"]): TreatmentSettings {

@@ -4,19 +4,36 @@ import type { Settings } from "../config/schema.ts";
 import { Secret } from "../secret.ts";
 import type { UpstreamSettings } from "../smtp/sender.ts";
 
-/** Reads the CA file now and a token file afresh for each login, for tokens are short-lived. */
-export function upstreamSettings({ upstream, hostname }: Settings): UpstreamSettings {
+/** So many of the upstream's connections one recipient leaves to others. */
+const SPARE_CONNECTIONS = 2;
+
+/** The same as data, which another thread can be given: with the password in clear, so it is not for showing. */
+export type UpstreamData = Omit<UpstreamSettings, "auth"> & {
+  readonly connectionsEach: number;
+  readonly login:
+    ({ readonly user: string } & ({ readonly password: string } | { readonly tokenFile: string })) | undefined;
+};
+
+/** Reads the CA file now. */
+export function upstreamData({ upstream, hostname }: Settings): UpstreamData {
   const { host, port, tls, ca, connections } = upstream;
   return {
-    section: "upstream",
-    host,
-    port,
-    tls,
+    ...{ host, port, tls, hostname, connections, section: "upstream", login: loginOf(upstream) },
     ca: ca === null ? undefined : readFileSync(ca, "utf8"),
-    hostname,
-    auth: authOf(upstream),
-    connections,
+    connectionsEach: Math.max(1, connections - SPARE_CONNECTIONS),
   };
+}
+
+/** A token file is read afresh for each login, for tokens are short-lived. */
+export function upstreamSettings({ login, ...rest }: UpstreamData): UpstreamSettings {
+  if (login === undefined) return { ...rest, auth: undefined };
+  const { user } = login;
+  const token = (file: string) => Promise.resolve(new Secret(readFileSync(file, "utf8").trim()));
+  const auth =
+    "tokenFile" in login
+      ? { user, token: () => token(login.tokenFile) }
+      : { user, password: new Secret(login.password) };
+  return { ...rest, auth };
 }
 
 /** Where incoming mail is passed on to; undefined when it is not. */
@@ -30,9 +47,8 @@ export function nextHopSettings({ inbound, hostname, upstream }: Settings): Upst
   };
 }
 
-function authOf({ user, password, tokenFile }: Settings["upstream"]): UpstreamSettings["auth"] {
+function loginOf({ user, password, tokenFile }: Settings["upstream"]): UpstreamData["login"] {
   if (user === null) return undefined;
-  if (tokenFile !== null)
-    return { user, token: () => Promise.resolve(new Secret(readFileSync(tokenFile, "utf8").trim())) };
-  return password === null ? undefined : { user, password };
+  if (tokenFile !== null) return { user, tokenFile };
+  return password === null ? undefined : { user, password: password.reveal() };
 }

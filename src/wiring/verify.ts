@@ -3,7 +3,7 @@ import { judgeCertificates, pemCertificates } from "../admin/pem-files.ts";
 import type { VerifiablePart } from "../admin/verify.ts";
 import type { OpenKeys } from "./keys.ts";
 import { certificatesIn } from "./trust.ts";
-import { nextHopSettings, upstreamSettings } from "./upstream.ts";
+import { nextHopSettings, upstreamData, upstreamSettings } from "./upstream.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config/schema.ts";
 import type { RevocationLists } from "../sources/revocation-lists.ts";
@@ -36,7 +36,7 @@ export function verifiableParts(settings: Settings, keys: OpenKeys, clock: Clock
     ...(nextHop === undefined
       ? []
       : [{ part: "inbound.forward", use: (signal: AbortSignal) => useServer(nextHop, clock, signal) }]),
-    { part: "upstream", use: (signal) => useServer(upstreamSettings(settings), clock, signal) },
+    { part: "upstream", use: (signal) => useServer(upstreamSettings(upstreamData(settings)), clock, signal) },
   ];
 }
 

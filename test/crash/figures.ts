@@ -40,8 +40,8 @@ const MOST_RSS_MIB = 384;
 /** So much more memory for each thousand mails is a leak; told of a life that has taken enough of them. */
 const MOST_SLOPE_MIB = 5;
 const LONG_LIFE_MAILS = 5_000;
-/** Beside the connections to the upstream: our own look at the metrics. */
-const SPARE_DESCRIPTORS = 4;
+/** Beside the connections to the upstream: the second thread's own loop, which begins with the first mail; our own look at the metrics. */
+const SPARE_DESCRIPTORS = 4 + 10;
 
 /** The bounds that were broken, each in a line; empty is what a run must show. */
 export function brokenBounds(figures: Figures): string[] {

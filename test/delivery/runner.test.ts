@@ -55,7 +55,7 @@ function stage(
     return sent;
   };
   const observe = { upstreamDown: () => undefined, upstreamUp: () => undefined, spoolFailed: () => undefined };
-  const settings = { maxInFlight: 4, maxEach, route: "outbound", suspects } as const;
+  const settings = { maxInFlight: 4, maxEach: { quick: maxEach, slow: maxEach }, route: "outbound", suspects } as const;
   const parts = {
     ...all,
     spool,

@@ -8,7 +8,7 @@ const to = (id: string, ...names: readonly string[]) =>
   ({ id, due: names.map((name) => ({ mailbox: mailbox(`${name}@example.com`) })) }) as unknown as Leased;
 
 test("of one recipient's mail so many are in work at once, the others follow in their order; mail for others goes on", () => {
-  const turns = createTurns(2, () => 0);
+  const turns = createTurns({ quick: 2, slow: 2 }, () => 0);
   const [first, second, third, both, fourth] = [
     to("1", "a"),
     to("2", "a"),
@@ -38,7 +38,7 @@ test("of one recipient's mail so many are in work at once, the others follow in 
 
 test("few wait for a recipient whose mail is quick, a thousand for one whose mail takes long", () => {
   let now = 0;
-  const turns = createTurns(1, () => now);
+  const turns = createTurns({ quick: 1, slow: 1 }, () => now);
   const first = to("0", "a");
   turns.begun(first);
   for (let number = 1; number <= 16; number++) {
@@ -73,11 +73,30 @@ test("few wait for a recipient whose mail is quick, a thousand for one whose mai
 
 test("what has waited for long is given back", () => {
   let now = 0;
-  const turns = createTurns(1, () => now);
+  const turns = createTurns({ quick: 1, slow: 1 }, () => now);
   turns.begun(to("0", "a"));
   for (now = 1; now <= 3; now++) turns.mayBegin(to(String(now), "a"));
   now = 2_000;
   expect(turns.overdue(1_998).map(({ id }) => id)).toEqual(["1", "2"]);
   expect(turns.overdue(0).map(({ id }) => id)).toEqual(["3"]);
   expect(turns.overdue(0)).toEqual([]);
+});
+
+test("whose mail is quick may have more in work; who is found to be slow gets no more before there are fewer", () => {
+  let now = 0;
+  const turns = createTurns({ quick: 3, slow: 1 }, () => now);
+  const [first, second, third, fourth] = [to("1", "a"), to("2", "a"), to("3", "a"), to("4", "a")];
+  for (const leased of [first, second]) {
+    expect(turns.mayBegin(leased)).toBe(true);
+    turns.begun(leased);
+  }
+  now = 250;
+  expect(turns.mayBegin(third)).toBe(false);
+  expect(turns.mayBegin(to("5", "b"))).toBe(true);
+  turns.ended(first);
+  expect(turns.next()).toBeUndefined();
+  turns.ended(second);
+  expect(turns.next()).toBe(third);
+  turns.begun(third);
+  expect(turns.mayBegin(fourth)).toBe(false);
 });

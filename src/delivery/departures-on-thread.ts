@@ -1,0 +1,102 @@
+// Departures on a thread of their own: what is encrypted and sent there leaves this one free to take mail and to look for keys.
+//
+// Rules:
+//   The thread begins with the first departure and ends when there was none for a while: at rest it costs no memory.
+//   Of a departure it gets a copy; it decides nothing, and the spool and the keys' sources are not for it.
+//   What nobody has caught there ends the process, as it does here: a message is suspect by its lease (suspects.ts), wherever it was in work.
+import { once } from "node:events";
+import type { Worker } from "node:worker_threads";
+import { asError } from "../as-error.ts";
+import type { Clock } from "../clock.ts";
+import { Roster } from "../roster.ts";
+import type { Departure } from "../outbound/departure.ts";
+import { SHUTTING_DOWN } from "../smtp/sender.ts";
+import { departureMessage, type DepartureMessage } from "./departure-message.ts";
+import type { Departed, Departures } from "./departures.ts";
+
+/** What the thread is told: to send this, or to end when all that is under way has ended. */
+export type ToThread = { readonly number: number; readonly message: DepartureMessage } | "end";
+export type FromThread = { readonly number: number; readonly departed: Departed; readonly isUp: boolean | undefined };
+
+const REST_MS = 5 * 60_000;
+
+/** `begin` makes the thread that serves `ToThread` (serveDepartures). */
+export function departuresOnThread(begin: () => Worker, clock: Clock): Departures {
+  return new OnThread(begin, clock);
+}
+
+type Waiting = { readonly number: number; readonly resolve: (departed: Departed) => void };
+
+class OnThread implements Departures {
+  readonly #begin: () => Worker;
+  readonly #clock: Clock;
+  readonly #waiting = new Roster<Waiting>();
+  #thread: Worker | undefined;
+  #last = 0;
+  #endRest: () => void = () => undefined;
+  #isClosed = false;
+  isUp: boolean | undefined;
+
+  constructor(begin: () => Worker, clock: Clock) {
+    this.#begin = begin;
+    this.#clock = clock;
+  }
+
+  async depart(departure: Departure): Promise<Departed> {
+    let message: DepartureMessage;
+    try {
+      message = await departureMessage(departure);
+    } catch (thrown) {
+      return { kind: "fault", cause: asError(thrown) };
+    }
+    if (this.#isClosed) return unsent;
+    this.#endRest();
+    const thread = (this.#thread ??= this.#beginThread());
+    const number = ++this.#last;
+    return new Promise((resolve) => {
+      this.#waiting.add({ number, resolve });
+      thread.postMessage({ number, message } satisfies ToThread);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#endThread();
+  }
+
+  #beginThread(): Worker {
+    const thread = this.#begin();
+    thread.on("message", ({ number, departed, isUp }: FromThread) => {
+      this.isUp = isUp;
+      const waiting = [...this.#waiting].find((one) => one.number === number);
+      if (waiting !== undefined) this.#waiting.delete(waiting);
+      waiting?.resolve(departed);
+      if (this.#waiting.size === 0) this.#endRest = this.#clock.after(REST_MS, () => void this.#endThread());
+    });
+    const fail = (cause: Error) => {
+      throw cause;
+    };
+    thread.on("error", fail);
+    thread.on("messageerror", fail);
+    thread.on("exit", () => {
+      if (thread === this.#thread) fail(new Error("the thread that sends has ended"));
+    });
+    return thread;
+  }
+
+  async #endThread(): Promise<void> {
+    this.#endRest();
+    const thread = this.#thread;
+    if (thread === undefined) return;
+    this.#thread = undefined;
+    thread.postMessage("end" satisfies ToThread);
+    await once(thread, "exit");
+  }
+}
+
+const unsent: Departed = {
+  kind: "sent",
+  result: { kind: "unreachable", reply: SHUTTING_DOWN },
+  readyMs: 0,
+  sentMs: 0,
+};
