@@ -115,10 +115,17 @@ test("a thread that had nothing to do for five minutes ends, and the next mail b
 });
 
 test("at the end what is under way ends deferred, and what comes later is not sent", async () => {
-  const upstream = await newUpstream({ reply: ({ verb }) => (verb === "DOT" ? HANG : undefined) });
+  const dot = Promise.withResolvers<undefined>();
+  const upstream = await newUpstream({
+    reply({ verb }) {
+      if (verb !== "DOT") return undefined;
+      dot.resolve(undefined);
+      return HANG;
+    },
+  });
   const { departures } = onThread(upstream);
   const underWay = departures.depart(departure(IN_CLEAR));
-  while (!upstream.commands.some(({ verb }) => verb === "DOT")) await new Promise((resolve) => setTimeout(resolve, 5));
+  await dot.promise;
   await departures.close();
   expect(outcome(await underWay)).toEqual([expect.stringMatching(/^bob@b\.test deferred /)]);
   expect(outcome(await departures.depart(departure(IN_CLEAR)))).toEqual(["unreachable the relay is shutting down"]);
