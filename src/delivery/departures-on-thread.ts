@@ -71,7 +71,9 @@ class OnThread implements Departures {
       const waiting = [...this.#waiting].find((one) => one.number === number);
       if (waiting !== undefined) this.#waiting.delete(waiting);
       waiting?.resolve(departed);
-      if (this.#waiting.size === 0) this.#endRest = this.#clock.after(REST_MS, () => void this.#endThread());
+      // a thread that is told to end has no rest
+      if (this.#waiting.size === 0 && thread === this.#thread)
+        this.#endRest = this.#clock.after(REST_MS, () => void this.#endThread());
     });
     const fail = (cause: Error) => {
       throw cause;

@@ -123,12 +123,22 @@ test("at the end what is under way ends deferred, and what comes later is not se
       return HANG;
     },
   });
-  const { departures } = onThread(upstream);
+  const timers = new Set<number>();
+  const clock: Clock = {
+    ...systemClock,
+    after(delayMs) {
+      timers.add(delayMs);
+      return () => timers.delete(delayMs);
+    },
+  };
+  const { departures } = onThread(upstream, clock);
   const underWay = departures.depart(departure(IN_CLEAR));
   await dot.promise;
   await departures.close();
   expect(outcome(await underWay)).toEqual([expect.stringMatching(/^bob@b\.test deferred /)]);
   expect(outcome(await departures.depart(departure(IN_CLEAR)))).toEqual(["unreachable the relay is shutting down"]);
+  // a timer would keep the process from its end
+  expect([...timers]).toEqual([]);
 });
 
 test("what nobody has caught on the thread, or its end unasked, is thrown here", async () => {
