@@ -3,7 +3,8 @@
 // Rules:
 //   The thread begins with the first departure and ends when there was none for a while: at rest it costs no memory.
 //   Of a departure it gets a copy; it decides nothing, and the spool and the keys' sources are not for it.
-//   What nobody has caught there ends the process, as it does here: a message is suspect by its lease (suspects.ts), wherever it was in work.
+//   It is asked now and then whether it is still there: one that hangs would be noticed by nobody, for mail is taken all the same.
+//   What nobody has caught there, and a thread that hangs, ends the process, as a bug does here: a message is suspect by its lease (suspects.ts), wherever it was in work.
 import { once } from "node:events";
 import type { Worker } from "node:worker_threads";
 import { asError } from "../as-error.ts";
@@ -14,11 +15,15 @@ import { SHUTTING_DOWN } from "../smtp/sender.ts";
 import { departureMessage, type DepartureMessage } from "./departure-message.ts";
 import type { Departed, Departures } from "./departures.ts";
 
-/** What the thread is told: to send this, or to end when all that is under way has ended. */
-export type ToThread = { readonly number: number; readonly message: DepartureMessage } | "end";
-export type FromThread = { readonly number: number; readonly departed: Departed; readonly isUp: boolean | undefined };
+/** What the thread is told: to send this, to say that it is there, or to end when all that is under way has ended. */
+export type ToThread = { readonly number: number; readonly message: DepartureMessage } | "there?" | "end";
+export type FromThread =
+  { readonly number: number; readonly departed: Departed; readonly isUp: boolean | undefined } | "there";
 
 const REST_MS = 5 * 60_000;
+const ASK_EVERY_MS = 10_000;
+/** Counted and not timed: a machine that was suspended gives the thread its time afterwards. */
+const MOST_UNANSWERED = 6;
 
 /** `begin` makes the thread that serves `ToThread` (serveDepartures). */
 export function departuresOnThread(begin: () => Worker, clock: Clock): Departures {
@@ -34,6 +39,7 @@ class OnThread implements Departures {
   #thread: Worker | undefined;
   #last = 0;
   #endRest: () => void = () => undefined;
+  #endWatch: () => void = () => undefined;
   #isClosed = false;
   isUp: boolean | undefined;
 
@@ -66,8 +72,12 @@ class OnThread implements Departures {
 
   #beginThread(): Worker {
     const thread = this.#begin();
-    thread.on("message", ({ number, departed, isUp }: FromThread) => {
-      this.isUp = isUp;
+    let unanswered = 0;
+    thread.on("message", (told: FromThread) => {
+      unanswered = 0;
+      if (told === "there") return;
+      const { number, departed } = told;
+      this.isUp = told.isUp;
       const waiting = [...this.#waiting].find((one) => one.number === number);
       if (waiting !== undefined) this.#waiting.delete(waiting);
       waiting?.resolve(departed);
@@ -83,11 +93,18 @@ class OnThread implements Departures {
     thread.on("exit", () => {
       if (thread === this.#thread) fail(new Error("the thread that sends has ended"));
     });
+    const watch = () => {
+      if (unanswered++ === MOST_UNANSWERED) fail(new Error("the thread that sends hangs"));
+      thread.postMessage("there?" satisfies ToThread);
+      this.#endWatch = this.#clock.after(ASK_EVERY_MS, watch);
+    };
+    this.#endWatch = this.#clock.after(ASK_EVERY_MS, watch);
     return thread;
   }
 
   async #endThread(): Promise<void> {
     this.#endRest();
+    this.#endWatch();
     const thread = this.#thread;
     if (thread === undefined) return;
     this.#thread = undefined;

@@ -14,7 +14,7 @@ export function serveDepartures(
   read: (message: DepartureMessage) => Departure,
 ): void {
   const underWay = new Roster<Promise<void>>();
-  const depart = async ({ number, message }: Exclude<ToThread, "end">) => {
+  const depart = async ({ number, message }: Exclude<ToThread, string>) => {
     const departed = await departedOf(message).catch((cause: unknown): Departed => ({
       kind: "fault",
       cause: asError(cause),
@@ -32,6 +32,10 @@ export function serveDepartures(
   port.on("message", (told: ToThread) => {
     if (told === "end") {
       void end();
+      return;
+    }
+    if (told === "there?") {
+      port.postMessage("there" satisfies FromThread);
       return;
     }
     const departing = depart(told).finally(() => underWay.delete(departing));

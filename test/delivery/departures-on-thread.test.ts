@@ -1,5 +1,5 @@
 // Departures on a thread of their own: the real thread, to an upstream of ours.
-import { EventEmitter } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -104,6 +104,13 @@ test("a thread that had nothing to do for five minutes ends, and the next mail b
   await departures.depart(departure(IN_CLEAR));
   clock.advance(5 * 60_000 - 1);
   expect(outcome(await departures.depart(departure(IN_CLEAR)))).toEqual(DELIVERED);
+  // it says that it is there whenever it is asked
+  for (let asked = 0; asked < 10; asked++) {
+    const answer = once(threads[0]!, "message");
+    clock.advance(10_000);
+    expect(await answer).toEqual(["there"]);
+  }
+  await departures.depart(departure(IN_CLEAR));
   const ended = new Promise((resolve) => threads[0]!.once("exit", resolve));
   clock.advance(5 * 60_000 - 1);
   await new Promise((resolve) => setImmediate(resolve));
@@ -141,9 +148,30 @@ test("at the end what is under way ends deferred, and what comes later is not se
   expect([...timers]).toEqual([]);
 });
 
+test("a thread that does not answer for a minute while it is asked six times is a fault of its own; one that answers is left alone", async () => {
+  const clock = manualClock();
+  let isThere = true;
+  const asked: unknown[] = [];
+  const thread = Object.assign(new EventEmitter(), {
+    postMessage(told: unknown) {
+      if (told !== "there?") return;
+      asked.push(told);
+      if (isThere) thread.emit("message", "there");
+    },
+  });
+  const departures = departuresOnThread(() => thread as unknown as Worker, clock);
+  void departures.depart(departure(IN_CLEAR));
+  await new Promise((resolve) => setImmediate(resolve));
+  for (let second = 0; second < 100; second += 10) clock.advance(10_000);
+  isThere = false;
+  for (let second = 0; second < 60; second += 10) clock.advance(10_000);
+  expect(asked.length).toBe(16);
+  expect(() => clock.advance(10_000)).toThrow("the thread that sends hangs");
+});
+
 test("what nobody has caught on the thread, or its end unasked, is thrown here", async () => {
   const thread = Object.assign(new EventEmitter(), { postMessage: () => undefined });
-  const departures = departuresOnThread(() => thread as unknown as Worker, systemClock);
+  const departures = departuresOnThread(() => thread as unknown as Worker, manualClock());
   void departures.depart(departure(IN_CLEAR));
   await new Promise((resolve) => setImmediate(resolve));
   expect(() => thread.emit("error", new Error("a bug"))).toThrow("a bug");
