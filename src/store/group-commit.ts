@@ -13,8 +13,6 @@ export type GroupCommit = {
   run<T>(step: () => T): Promise<T>;
   /** As `run`, but nobody waits for it: it joins the next transaction, which begins within 5 ms. */
   runSoon<T>(step: () => T): Promise<T>;
-  /** Transactions so far, also those of which nothing came. */
-  readonly count: number;
   /** Resolves when nothing is pending. */
   idle(): Promise<void>;
 };
@@ -36,7 +34,6 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
   let flushing: Promise<void> | undefined;
   let isUrgent = false;
   let cancelSoon: (() => void) | undefined;
-  let count = 0;
 
   const transaction = (group: readonly Pending[]): unknown[] => {
     try {
@@ -66,7 +63,6 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
       const apart = await whenUnlocked(() => {
         failed.throwIfAborted();
         sqlite.exec("BEGIN IMMEDIATE");
-        count++;
         // in the same turn: nobody else's statement may get into the transaction
         return settled(group);
       }, sleep);
@@ -114,9 +110,6 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
       const done = add(step);
       beginSoon();
       return done;
-    },
-    get count() {
-      return count;
     },
     async idle() {
       while (pending.length > 0 || flushing !== undefined) {

@@ -57,8 +57,14 @@ export function spoolRows(sqlite: DatabaseSync) {
   );
   const byId = sqlite.prepare("SELECT * FROM messages WHERE id = ?");
 
+  let changes = 0;
   return {
+    /** How often a message may have become due by these functions. */
+    get changes() {
+      return changes;
+    },
     insert({ id, envelope, acceptedAt, size, sealed }: NewMessage): void {
+      changes++;
       const { route, reversePath, recipients, smtpUtf8, is8bit } = envelope;
       const flags = [Number(smtpUtf8), Number(is8bit)] as const;
       const path = reversePath?.address ?? "";
@@ -92,6 +98,7 @@ export function spoolRows(sqlite: DatabaseSync) {
     conclude(seq: number, now: number): boolean {
       const { at, waiting } = earliest.get(seq) as { at: number | null; waiting: number };
       setDue.run(seq, at, waiting === 0 ? now : null);
+      if (waiting > 0) changes++;
       if (waiting === 0) deleteBody.run(seq);
       return waiting === 0;
     },

@@ -58,7 +58,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const rows = spoolRows(sqlite);
   const commits = groupCommit(parts);
   const leases = new Leases();
-  const due = dueMessages(rows, leases, commits);
+  const due = dueMessages({ rows, leases, monotonic });
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Roster<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
@@ -172,9 +172,21 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
       const times = [due.nextAt(route), ends].filter((time) => time !== undefined);
       return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
     },
-    wakeHeld(at, addressKeys) {
+    async wakeHeld(at, addressKeys) {
       leases.wake(addressKeys);
-      return view.wakeHeld(at, addressKeys);
+      const count = await view.wakeHeld(at, addressKeys);
+      due.lookAnew();
+      return count;
+    },
+    async pullIn(at, latest, route) {
+      const count = await view.pullIn(at, latest, route);
+      if (count > 0) due.lookAnew();
+      return count;
+    },
+    async retry(at, id) {
+      const count = await view.retry(at, id);
+      due.lookAnew();
+      return count;
     },
     async close() {
       await Promise.all([...arriving].map((receiving) => receiving.abort()));
