@@ -26,12 +26,12 @@ function index() {
   const messages = dueMessages({ rows, leases, monotonic: () => state.now });
   return {
     ...{ due, state, messages },
-    arrives(seq: number, at: number) {
+    arrives: (seq: number, at: number) => {
       due.set(seq, at);
       state.changes++;
     },
     /** Leases what is first, and settles it. */
-    work(at: number): number | undefined {
+    work: (at: number): number | undefined => {
       const first = messages.first("outbound", at);
       if (first === undefined) return undefined;
       const held = leases.take(first, state.now + 1_000);
