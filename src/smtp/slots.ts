@@ -30,11 +30,13 @@ export class Slots {
       if (others === 0) this.#inUse.delete(recipient);
       else this.#inUse.set(recipient, others);
     }
-    const index = this.#waiting.findIndex((one) => this.#mayGo(one.recipients));
-    const [next] = index < 0 ? [] : this.#waiting.splice(index, 1);
-    if (next === undefined) return;
-    this.#use(next.recipients);
-    next.go();
+    // more than one may go: slots may be free for which nobody was left who may have them
+    this.#waiting = this.#waiting.filter(({ recipients: waiting, go }) => {
+      if (!this.#mayGo(waiting)) return true;
+      this.#use(waiting);
+      go();
+      return false;
+    });
   }
 
   #mayGo(recipients: readonly string[]): boolean {

@@ -39,3 +39,12 @@ test("one recipient has no more than its share, and mail for others passes it by
   await settled();
   expect(got).toEqual(["a", "c", "", "a", "b+a"]);
 });
+
+test("what is given back for two recipients lets both go on whose share it was", async () => {
+  const slots = new Slots(3, 1);
+  const got = await taken(slots, ["a", "b"], ["a"], ["b"]);
+  expect(got).toEqual(["a+b"]);
+  slots.give(["a", "b"]);
+  await settled();
+  expect(got).toEqual(["a+b", "a", "b"]);
+});
