@@ -1,4 +1,4 @@
-// DepartureMessage: a departure as it goes to another thread, which gets copies of all octets, never whole keys or a reader of ours.
+// DepartureMessage: a departure as it goes to another thread: copies of all octets, and of a key only what encrypting to it needs.
 import { LRUCache } from "lru-cache";
 import type { PgpReader, Reader, SmimeReader } from "../keys/recipient-key.ts";
 import { collect, sizedBytes } from "../mail/chunks.ts";
@@ -19,6 +19,8 @@ type MannerMessage =
 type ReaderMessage =
   | (Omit<SmimeReader, "certificate"> & { readonly der: Uint8Array })
   | (Omit<PgpReader, "certificate"> & PgpReader["certificate"]);
+
+const KEPT_READERS = 1000;
 
 /** Rejects when the stored message cannot be read. */
 export async function departureMessage({ content, manner, envelope }: Departure): Promise<DepartureMessage> {
@@ -45,8 +47,6 @@ export function departureReader(): (message: DepartureMessage) => Departure {
     envelope,
   });
 }
-
-const KEPT_READERS = 1000;
 
 function readerMessage(reader: Reader): ReaderMessage {
   const { fingerprint } = reader;

@@ -4,13 +4,14 @@
 //   The thread begins with the first departure and ends when there was none for a while: at rest it costs no memory.
 //   Of a departure it gets a copy; it decides nothing, and the spool and the keys' sources are not for it.
 //   It is asked now and then whether it is still there: one that hangs would be noticed by nobody, for mail is taken all the same.
-//   What nobody has caught there, and a thread that hangs, ends the process, as a bug does here: a message is suspect by its lease (suspects.ts), wherever it was in work.
+//   What nobody has caught there, and a thread that hangs, ends the process, as a bug does here: a message is suspect by its lease
+//   (suspects.ts), wherever it was in work.
 import { once } from "node:events";
 import type { Worker } from "node:worker_threads";
 import { asError } from "../as-error.ts";
 import type { Clock } from "../clock.ts";
-import { Roster } from "../roster.ts";
 import type { Departure } from "../outbound/departure.ts";
+import { Roster } from "../roster.ts";
 import { SHUTTING_DOWN } from "../smtp/sender.ts";
 import { departureMessage, type DepartureMessage } from "./departure-message.ts";
 import type { Departed, Departures } from "./departures.ts";

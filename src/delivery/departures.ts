@@ -1,4 +1,4 @@
-// Departures: how what is to leave does so: made ready and handed to a server, here or on a thread of its own (departure-thread.ts).
+// Departures: how what is to leave does so: made ready and handed to a server, here or on a thread of its own (departures-on-thread.ts).
 import { asError } from "../as-error.ts";
 import type { Ciphers } from "../encrypt/cipher.ts";
 import { madeReady, Unencryptable, type Departure } from "../outbound/departure.ts";

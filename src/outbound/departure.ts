@@ -1,5 +1,6 @@
 // Departure: what is to leave in one transaction, as data that has no part in how it is done; and how it is made ready: encrypted,
 // and read by the guard.
+import { asError } from "../as-error.ts";
 import type { Ciphers, MessageCipher } from "../encrypt/cipher.ts";
 import { splitMessage, withoutPrivateFields, type SubjectMode } from "../encrypt/outer-header.ts";
 import type { Reader } from "../keys/recipient-key.ts";
@@ -97,7 +98,7 @@ async function encrypted(
   if (first === undefined) throw new Error("there is no reader to encrypt to");
   const cipher = ciphers[kind] as MessageCipher<Reader>;
   const ciphertext = await cipher.encrypt(split, [first, ...more]).catch((cause: unknown) => {
-    throw new Unencryptable(cause instanceof Error ? cause.message : String(cause), { cause });
+    throw new Unencryptable(asError(cause).message, { cause });
   });
   const readerIds = readers.map((reader) => plannedId(reader, readers));
   const outgoing = await guard(ciphertext, { kind, readerIds, isSubjectHidden: subject !== "keep" });
