@@ -6,11 +6,14 @@ import { startRelay, type Relay } from "../test/relay.ts";
 import { fill } from "./load/fill.ts";
 import { cpuMs } from "./load/process-figures.ts";
 import { runSource, startSink } from "./load/processes.ts";
+import { warmMemory } from "./load/warm-memory.ts";
 import { median, print, type Figure, type Report } from "./report.ts";
 
 const DEPTHS = [1, 10_000, 100_000, 1_000_000];
 const ROUNDS = 3;
 const TAKEN = 4_000;
+/** Twice what a round brings into files. */
+const WARM_MIB = 300;
 /** Also with one message queued before: 16,000 are taken, and three times so many leave. */
 const DRAINED = 2_000;
 const WARMING = 500;
@@ -24,6 +27,7 @@ async function taking(relay: Relay, name: string): Promise<Measured> {
   // the first makes the machine code and is not counted
   for (let round = 0; round <= ROUNDS; round++) {
     const pid = relay.process.pid ?? 0;
+    warmMemory(relay.folder, WARM_MIB);
     const before = cpuMs(pid);
     const load = { port: relay.port, count: TAKEN, connections: 16, sizeBytes: 32 * 1024, recipient: RECIPIENT };
     const { seconds, p99 } = await runSource({ ...load, name: `${name}.${round}` });
