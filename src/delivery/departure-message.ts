@@ -7,8 +7,8 @@ import { parseCertificate } from "../smime/certificate.ts";
 import { openedFile, type SealedFile } from "../spool/sealed-file.ts";
 
 export type DepartureMessage = {
-  /** Where it is a file, that; else it is short, and in clear, for it was opened to be decided on. */
-  readonly content: { readonly clear: Uint8Array } | { readonly sealedFile: SealedFile };
+  /** Where it is a file, that; else it is short, and in clear, for it was opened to be decided on: a copy, which may be handed over. */
+  readonly content: { readonly clear: Uint8Array<ArrayBuffer> } | { readonly sealedFile: SealedFile };
   readonly manner: MannerMessage;
   readonly envelope: Departure["envelope"];
 };
@@ -26,7 +26,7 @@ const KEPT_READERS = 1000;
 export async function departureMessage({ content, manner, envelope }: Departure): Promise<DepartureMessage> {
   const { sealedFile } = content;
   return {
-    content: sealedFile === undefined ? { clear: ownOctets(await collect(content)) } : { sealedFile },
+    content: sealedFile === undefined ? { clear: new Uint8Array(await collect(content)) } : { sealedFile },
     manner: "readers" in manner ? { ...manner, readers: manner.readers.map(readerMessage) } : manner,
     envelope,
   };

@@ -62,7 +62,8 @@ class OnThread implements Departures {
     const number = ++this.#last;
     return new Promise((resolve) => {
       this.#waiting.add({ number, resolve });
-      thread.postMessage({ number, message } satisfies ToThread);
+      const handedOver = "clear" in message.content ? [message.content.clear.buffer] : [];
+      thread.postMessage({ number, message } satisfies ToThread, handedOver);
     });
   }
 

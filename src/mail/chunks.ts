@@ -24,7 +24,7 @@ export type Stage<Piece extends Uint8Array = Uint8Array> = {
 
 /** The given bytes as `Sized`, without copying them. */
 export function sizedBytes(bytes: Uint8Array): Sized {
-  if (bytes.length <= SHORT_BYTES) return short(bytes.length, () => [...cut(bytes)]);
+  if (bytes.length <= SHORT_BYTES) return sizedPieces(bytes.length, () => [...cut(bytes)]);
   return {
     size: bytes.length,
     // eslint-disable-next-line @typescript-eslint/require-await
@@ -38,7 +38,8 @@ function* cut(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES);
 }
 
-function short(size: number, pieces: () => readonly Uint8Array[]): Sized {
+/** What is short and in memory; `pieces` is called for each reading. */
+export function sizedPieces(size: number, pieces: () => readonly Uint8Array[]): Sized {
   return {
     size,
     pieces,
@@ -53,7 +54,7 @@ function short(size: number, pieces: () => readonly Uint8Array[]): Sized {
 export function throughStage(source: Sized, size: number, begin: () => Stage): Sized {
   const { pieces } = source;
   if (pieces !== undefined)
-    return short(size, () => {
+    return sizedPieces(size, () => {
       const stage = begin();
       return [...pieces().flatMap((chunk) => stage.next(chunk)), ...stage.end()];
     });
@@ -71,7 +72,7 @@ export function throughStage(source: Sized, size: number, begin: () => Stage): S
 export function concatSized(...parts: readonly Sized[]): Sized {
   const size = parts.reduce((sum, part) => sum + part.size, 0);
   const all = parts.flatMap(({ pieces }) => pieces ?? []);
-  if (all.length === parts.length) return short(size, () => all.flatMap((pieces) => pieces()));
+  if (all.length === parts.length) return sizedPieces(size, () => all.flatMap((pieces) => pieces()));
   return {
     size,
     async *chunks() {

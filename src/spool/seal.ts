@@ -31,6 +31,8 @@ export type Sealer = {
   update(clear: Uint8Array): Uint8Array[];
   /** Ends the message; nothing may follow. */
   finish(): Uint8Array[];
+  /** All clear octets, of a message that is no longer than a chunk; to be asked for after the end. */
+  whole(): Uint8Array | undefined;
 };
 
 /** Sealed octets wherever they lie. `open` is called anew for each reading. */
@@ -92,10 +94,10 @@ export function sealer(secretKey: KeyObject, id: string): Sealer {
     },
     finish() {
       const sealed = chunk(pending?.subarray(0, pendingBytes) ?? EMPTY, true);
-      pending = undefined;
       contentKey.fill(0);
       return sealed;
     },
+    whole: () => (number === 1 ? pending?.subarray(0, pendingBytes) : undefined),
   };
 }
 

@@ -1,8 +1,9 @@
 // Receive: a message on its way into the spool; sealed as it arrives, small ones in memory, larger ones into a file.
 import type { KeyObject } from "node:crypto";
 import { sealer } from "../spool/seal.ts";
-import type { Receiving } from "../spool/spool.ts";
+import type { Receiving, Route } from "../spool/spool.ts";
 import type { Bodies, GrowingBody } from "./bodies.ts";
+import type { Due } from "./due-messages.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import type { SpoolRows } from "./spool-rows.ts";
 import { storageError } from "./storage-error.ts";
@@ -21,12 +22,14 @@ export type ReceiveParts = {
   readonly commits: GroupCommit;
   readonly now: () => number;
   readonly onStep: (step: Step) => void;
+  /** Called when the message was committed; `clear` are all of its octets, if it is short. */
+  readonly onStored: (route: Route, message: Due, clear: Uint8Array | undefined) => void;
   /** Called when the message was committed or given up. */
   readonly onEnd: () => void;
 };
 
 export function receive(id: string, parts: ReceiveParts): Receiving {
-  const { bodies, rows, commits, now, onStep, onEnd } = parts;
+  const { bodies, rows, commits, now, onStep, onStored, onEnd } = parts;
   const seal = sealer(parts.secretKey, id);
   let inMemory: Uint8Array[] = [];
   let inMemoryBytes = 0;
@@ -81,13 +84,16 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
           onStep("body synced");
         }
         const sealed = file === undefined ? Buffer.concat(inMemory) : undefined;
-        await commits.run(() => {
+        const stored = await commits.run(() => {
           // given up while it waited for the group
           if (fault !== undefined) throw fault;
-          rows.insert({ id, envelope, acceptedAt: now(), size, sealed });
+          const acceptedAt = now();
+          const seq = rows.insert({ id, envelope, acceptedAt, size, sealed });
           onStep("rows inserted");
+          return { seq, due_at: acceptedAt };
         });
         onStep("committed");
+        onStored(envelope.route, stored, seal.whole());
         onEnd();
       }),
     abort,

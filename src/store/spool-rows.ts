@@ -47,6 +47,7 @@ export function spoolRows(sqlite: DatabaseSync) {
   );
   const recipientsOf = sqlite.prepare("SELECT * FROM recipients WHERE seq = ? ORDER BY idx");
   const bodyOf = sqlite.prepare("SELECT sealed FROM bodies WHERE seq = ?");
+  const hasBody = sqlite.prepare("SELECT 1 FROM bodies WHERE seq = ?");
   const bySeq = sqlite.prepare("SELECT * FROM messages WHERE seq = ?");
   const wakeAll = sqlite.prepare(
     "UPDATE recipients SET next_attempt_at = ?2 WHERE seq = ?1 AND state = 'held' AND next_attempt_at > ?2",
@@ -57,14 +58,9 @@ export function spoolRows(sqlite: DatabaseSync) {
   );
   const byId = sqlite.prepare("SELECT * FROM messages WHERE id = ?");
 
-  let changes = 0;
   return {
-    /** How often a message may have become due by these functions. */
-    get changes() {
-      return changes;
-    },
-    insert({ id, envelope, acceptedAt, size, sealed }: NewMessage): void {
-      changes++;
+    /** Due when it was accepted; gives its number. */
+    insert({ id, envelope, acceptedAt, size, sealed }: NewMessage): number {
       const { route, reversePath, recipients, smtpUtf8, is8bit } = envelope;
       const flags = [Number(smtpUtf8), Number(is8bit)] as const;
       const path = reversePath?.address ?? "";
@@ -84,6 +80,7 @@ export function spoolRows(sqlite: DatabaseSync) {
       recipients.forEach(({ mailbox, notify }, index) =>
         insertRecipient.run(seq, index, mailbox.address, mailbox.key, notify?.join(",") ?? null, acceptedAt),
       );
+      return Number(seq);
     },
     /** Whether this notice may be stored now; remembers that it was. */
     claim(notice: Notice, now: number): boolean {
@@ -98,7 +95,6 @@ export function spoolRows(sqlite: DatabaseSync) {
     conclude(seq: number, now: number): boolean {
       const { at, waiting } = earliest.get(seq) as { at: number | null; waiting: number };
       setDue.run(seq, at, waiting === 0 ? now : null);
-      if (waiting > 0) changes++;
       if (waiting === 0) deleteBody.run(seq);
       return waiting === 0;
     },
@@ -111,6 +107,7 @@ export function spoolRows(sqlite: DatabaseSync) {
     messageAt: (seq: number) => bySeq.get(seq) as StoredMessage | undefined,
     recipients: (seq: number) => recipientsOf.all(seq) as unknown as RecipientRow[],
     body: (seq: number) => (bodyOf.get(seq) as { sealed: Uint8Array } | undefined)?.sealed,
+    hasBody: (seq: number) => hasBody.get(seq) !== undefined,
     message: (id: string) => byId.get(id) as StoredMessage | undefined,
   };
 }

@@ -10,6 +10,7 @@
 import { statfsSync } from "node:fs";
 import type { KeyObject } from "node:crypto";
 import { mailbox } from "../mail/address.ts";
+import { sizedPieces } from "../mail/chunks.ts";
 import { Roster } from "../roster.ts";
 import { newMessageId } from "../spool/message-id.ts";
 import { DamagedMessage, opened, sealedSize, sealWhole, type SealedSource } from "../spool/seal.ts";
@@ -28,6 +29,7 @@ import {
 import type { Bodies } from "./bodies.ts";
 import type { Database } from "./database.ts";
 import { dueMessages } from "./due-messages.ts";
+import { FreshContents } from "./fresh-contents.ts";
 import { groupCommit } from "./group-commit.ts";
 import { Leases, type HeldLease } from "./leases.ts";
 import { receive, type Step } from "./spool-receive.ts";
@@ -59,6 +61,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const commits = groupCommit(parts);
   const leases = new Leases();
   const due = dueMessages({ rows, leases, monotonic });
+  const fresh = new FreshContents(monotonic);
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Roster<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
@@ -105,13 +108,18 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
     receive() {
       const { bavail, bsize } = statfsSync(parts.dataDir);
       if (bavail * bsize < parts.reserveBytes) throw new SpoolFull("the disk of dataDir is nearly full");
-      const receiving = receive(newMessageId(now()), {
+      const id = newMessageId(now());
+      const receiving = receive(id, {
         secretKey: secretKey(),
         bodies,
         rows,
         commits,
         now,
         onStep,
+        onStored: (route, message, clear) => {
+          due.arrived(route, message);
+          if (clear !== undefined) fresh.keep(id, clear);
+        },
         onEnd: () => arriving.delete(receiving),
       });
       arriving.add(receiving);
@@ -147,6 +155,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
         return { held, ...writeOutcomes(stored, held, lost ? delivered : outcomes, lost ? [] : notices) };
       });
       onStep("settled");
+      if (!isFinal || storedNotices.length > 0) due.mayComeSooner();
       if (held !== undefined) leases.end(held);
       // what cannot be removed now is an orphan, that the next start removes
       if (isFinal && stored.in_file === 1) await bodies.remove(lease.id).catch(() => undefined);
@@ -226,9 +235,17 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   /** Reading it throws DamagedMessage; the lease itself is given all the same, so that the damage is seen and told. */
   function contentOf(stored: StoredMessage): Leased["content"] {
     const { id, seq, size } = stored;
+    const clear = fresh.take(id);
+    if (clear !== undefined) return sizedPieces(size, () => whileStored(id, seq, clear));
     return stored.in_file === 1
       ? openedFile({ path: bodies.pathOf(id), id, size: sealedSize(size), secretKey: secretKey() })
       : opened(secretKey(), id, rowSource(id, seq, sealedSize(size)));
+  }
+
+  /** Whoever dropped or settled it meanwhile took its body away. */
+  function whileStored(id: string, seq: number, clear: Uint8Array): Uint8Array[] {
+    if (!rows.hasBody(seq)) throw new DamagedMessage(id, "is missing");
+    return [clear];
   }
 
   function rowSource(id: string, seq: number, size: number): SealedSource {

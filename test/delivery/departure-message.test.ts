@@ -70,6 +70,14 @@ test("octets that are a view of many do not take those along", async () => {
   expect(serialize(message).length).toBeLessThan(10_000);
 });
 
+test("the clear octets are a copy: when they are handed over the mail is still here", async () => {
+  const whole = new Uint8Array(MAIL);
+  const { content } = await departureMessage({ ...encrypted(PETER), content: sizedBytes(whole) });
+  if (!("clear" in content)) throw new Error("short content is in clear");
+  structuredClone(content, { transfer: [content.clear.buffer] });
+  expect([content.clear.length, Buffer.from(whole).equals(MAIL)]).toEqual([0, true]);
+});
+
 test("of a key that comes again what was made of it is used again; of another, or one that says something else, not", async () => {
   const read = departureReader();
   const readerOf = async (reader: Reader) => readersOf(read(await sent(encrypted(reader))))[0];

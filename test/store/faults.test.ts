@@ -47,9 +47,11 @@ describe("a damaged body is told when it is read, and its neighbours are read as
     ],
   ];
   test.each(cases)("%s", async (_, sizeBytes, damage) => {
-    const { spool } = await folder.serve();
-    const id = await accept(spool, contentOf("damaged", sizeBytes));
+    const before = await folder.serve();
+    const id = await accept(before.spool, contentOf("damaged", sizeBytes));
+    await before.close();
     await damage();
+    const { spool } = await folder.serve();
     await accept(spool, contentOf("whole", sizeBytes));
     const leased = await mustLease(spool, folder.clock.now());
     expect(leased.id).toBe(id);
@@ -67,12 +69,27 @@ describe("a damaged body is told when it is read, and its neighbours are read as
   });
 
   test("a body in the place of another message's does not open", async () => {
+    const before = await folder.serve();
+    await accept(before.spool, contentOf("a", SMALL_BYTES));
+    await accept(before.spool, contentOf("b", SMALL_BYTES));
+    await before.close();
     const { spool } = await folder.serve();
-    await accept(spool, contentOf("a", SMALL_BYTES));
-    await accept(spool, contentOf("b", SMALL_BYTES));
     inDatabase("UPDATE bodies SET sealed = (SELECT sealed FROM bodies WHERE seq = 1)")();
     expect((await read(await mustLease(spool, folder.clock.now()))).equals(contentOf("a", SMALL_BYTES))).toBe(true);
     await expect(read(await mustLease(spool, folder.clock.now()))).rejects.toThrow(DamagedMessage);
+  });
+
+  test("what has just come in leaves all the same the first time, unless it is gone", async () => {
+    const { spool } = await folder.serve();
+    for (const mark of ["a", "b"]) await accept(spool, contentOf(mark, SMALL_BYTES));
+    inDatabase("UPDATE bodies SET sealed = x'00'")();
+    const first = await mustLease(spool, folder.clock.now());
+    expect((await read(first)).equals(contentOf("a", SMALL_BYTES))).toBe(true);
+    await spool.release(first);
+    await expect(read(await mustLease(spool, folder.clock.now()))).rejects.toThrow(DamagedMessage);
+    const second = await mustLease(spool, folder.clock.now());
+    inDatabase("DELETE FROM bodies")();
+    await expect(read(second)).rejects.toThrow(/is missing/);
   });
 });
 
