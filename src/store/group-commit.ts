@@ -20,6 +20,8 @@ export type GroupCommit = {
 const SOON_MS = 5;
 /** So many begin at once: whoever settles a mail holds a connection's turn. */
 const SOON_AT_MOST = 2;
+/** So long a transaction waits while more comes. */
+const MOST_TURNS = 4;
 
 export type GroupCommitParts = {
   readonly database: Pick<Database, "sqlite" | "checkpoint">;
@@ -76,8 +78,11 @@ export function groupCommit({ database, failed, sleep }: GroupCommitParts): Grou
 
   const flush = async () => {
     while (isUrgent) {
-      // whatever else this turn of the event loop brings joins the same fsync
-      await new Promise((resolve) => setImmediate(resolve));
+      // whatever else this turn of the event loop brings joins the same fsync, and so on while each brings more
+      for (let had = 0, turns = 0; pending.length > had && turns < MOST_TURNS; turns++) {
+        had = pending.length;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       isUrgent = false;
       const group = pending;
       pending = [];
