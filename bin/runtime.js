@@ -4,8 +4,6 @@
 // it may grow to thrice 8 MiB: where less room is, mail in work is taken for what stays, and costs a fifth more; V8's own bound costs memory.
 // It is cleared by the main thread alone, for others would have to be woken. V8 reads the bound only when it starts: so serve begins once
 // more, as the same process, unless whoever starts it has set that bound.
-// Then the C library also gets its bound: it keeps memory for each thread that frees some, up to eight times as many as there are
-// processors, and each keeps what its busiest moment needed.
 import "./compile-cache.js";
 import { setFlagsFromString } from "node:v8";
 
@@ -14,7 +12,7 @@ const isBounded = [...process.execArgv, process.env.NODE_OPTIONS ?? ""].some((te
 
 if (process.argv[2] === "serve" && !isBounded && process.execve !== undefined) {
   const again = [process.execPath, `${BOUND}=8`, ...process.execArgv, ...process.argv.slice(1)];
-  process.execve(process.execPath, again, { MALLOC_ARENA_MAX: "2", ...process.env });
+  process.execve(process.execPath, again, process.env);
 }
 setFlagsFromString("--semi-space-growth-factor=1");
 setFlagsFromString("--no-parallel-scavenge");

@@ -1,4 +1,5 @@
 // ASCII armor (RFC 9580 6): reads any number of blocks out of text, writes one block as a stream of known length.
+import { blockLines, linesSize } from "../mail/base64-lines.ts";
 import { concatSized, sizedBytes, throughStage, type Sized, type Stage } from "../mail/chunks.ts";
 import { lineBlocks } from "../mail/line-blocks.ts";
 import { crc24 } from "./crc24.ts";
@@ -90,9 +91,8 @@ function decodeBody(lines: readonly string[]): { bytes: Uint8Array } | { reason:
   return { bytes };
 }
 
+/** 64 characters. */
 const LINE_BYTES = 48;
-const LINE_CHARS = 64;
-const CRLF = 0x0d0a;
 
 /**
  * One armored block: 64 characters a line, CRLF, no armor headers, with the checksum, without which gpg 2.2 ends with an error
@@ -101,8 +101,7 @@ const CRLF = 0x0d0a;
 export function armored(binary: Sized, type: "MESSAGE"): Sized {
   const head = Buffer.from(`-----BEGIN PGP ${type}-----\r\n\r\n`);
   const tail = `-----END PGP ${type}-----\r\n`;
-  const chars = Math.ceil(binary.size / 3) * 4;
-  const size = chars + 2 * Math.ceil(chars / LINE_CHARS) + "=CRC4\r\n".length;
+  const size = linesSize(binary.size, LINE_BYTES) + "=CRC4\r\n".length;
   return concatSized(sizedBytes(head), throughStage(binary, size, linesAndChecksum), sizedBytes(Buffer.from(tail)));
 }
 
@@ -111,7 +110,7 @@ function linesAndChecksum(): Stage {
   let crc = crc24(new Uint8Array(0));
   const written = (piece: Buffer) => {
     crc = crc24(piece, crc);
-    return piece.length % LINE_BYTES === 0 ? wholeLines(piece) : Buffer.from(`${piece.toString("base64")}\r\n`);
+    return blockLines(piece, LINE_BYTES);
   };
   return {
     next: (chunk) => blocks.next(chunk).map(written),
@@ -121,21 +120,4 @@ function linesAndChecksum(): Stage {
       return [...last, Buffer.from(`=${checksum}\r\n`)];
     },
   };
-}
-
-/**
- * Base64 of a whole number of lines. The text is laid at the end of the buffer and moved to the front line by line, eight octets
- * a step: base64 is ASCII, so no octets look like a NaN. Twice as fast as copyWithin.
- */
-function wholeLines(bytes: Buffer): Buffer {
-  const lines = bytes.length / LINE_BYTES;
-  const out = Buffer.allocUnsafe(lines * (LINE_CHARS + 2));
-  const view = new DataView(out.buffer, out.byteOffset, out.length);
-  let from = lines * 2;
-  out.write(bytes.toString("base64"), from, "latin1");
-  for (let to = 0; to < out.length; to += LINE_CHARS + 2, from += LINE_CHARS) {
-    for (let at = 0; at < LINE_CHARS; at += 8) view.setFloat64(to + at, view.getFloat64(from + at));
-    view.setUint16(to + LINE_CHARS, CRLF);
-  }
-  return out;
 }

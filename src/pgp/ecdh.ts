@@ -125,7 +125,8 @@ function montgomery(curve: "x25519" | "x448", point: Uint8Array): Agree {
   return () => {
     const own: { privateKey: KeyObject; publicKey: KeyObject } =
       curve === "x25519" ? generateKeyPairSync("x25519") : generateKeyPairSync("x448");
-    const ephemeral = own.publicKey.export({ format: "der", type: "spki" }).subarray(SPKI_HEAD[curve].length);
+    // DER would take as long as half of the agreement
+    const ephemeral = own.publicKey.export({ format: "raw-public" });
     // OpenSSL refuses points of small order, whose shared secret would be zero
     return { ephemeral, shared: diffieHellman({ privateKey: own.privateKey, publicKey }) };
   };
