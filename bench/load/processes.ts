@@ -17,7 +17,7 @@ export type Sink = {
 const POLL_MS = 20;
 const STALLED_MS = 60_000;
 
-function start(name: string, options: unknown): ChildProcess {
+function start(name: string, options: unknown = {}): ChildProcess {
   return fork(fileURLToPath(new URL(name, import.meta.url)), [JSON.stringify(options)], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
@@ -49,14 +49,25 @@ export async function startSink(options: SinkOptions = {}): Promise<Sink> {
   };
 }
 
+/** Those that have nothing to do; they keep nobody from ending. */
+const idleSources: ChildProcess[] = [];
+
 /** Sends the whole load; rejects when the relay refuses anything. */
 export async function runSource(options: SourceOptions): Promise<SourceFigures> {
-  const child = start("source.ts", options);
-  const ended = once(child, "exit").then(([code]) => {
+  const child = idleSources.pop() ?? start("source.ts");
+  child.ref();
+  child.channel?.ref();
+  const over = new AbortController();
+  const ended = once(child, "exit", { signal: over.signal }).then(([code]) => {
     throw new Error(`the source ended with ${String(code)}`);
   });
   ended.catch(() => undefined);
+  child.send(options);
   const [figures] = await Promise.race([once(child, "message") as Promise<[SourceFigures]>, ended]);
+  over.abort();
+  child.unref();
+  child.channel?.unref();
+  idleSources.push(child);
   return figures;
 }
 

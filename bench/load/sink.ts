@@ -21,6 +21,7 @@ export type SinkFigures = {
 export type Arrivals = Readonly<Record<string, number>>;
 
 const END = Buffer.from("\r\n.\r\n");
+const ID_FIELD = Buffer.from("\r\nMessage-ID: ");
 const KEPT_ARRIVALS = 10_000;
 /** Message-ID stands within these. */
 const HEAD_BYTES = 8_192;
@@ -36,8 +37,9 @@ const nowMs = () => Number(process.hrtime.bigint()) / 1e6;
 function took(head: Buffer): void {
   messages++;
   lastAt = nowMs();
-  const id = /^Message-ID: *(\S+)/im.exec(head.toString("latin1"))?.[1];
-  if (id === undefined) return;
+  const start = head.indexOf(ID_FIELD);
+  if (start < 0) return;
+  const id = head.toString("latin1", start + ID_FIELD.length, head.indexOf(13, start + ID_FIELD.length)).trim();
   arrivals.set(id, lastAt);
   if (arrivals.size > KEPT_ARRIVALS) arrivals.delete(arrivals.keys().next().value ?? "");
 }
