@@ -77,7 +77,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
     },
-    destination ?? logOutput(toStdout(), lossLine),
+    destination ?? stdoutUntilTheEnd(),
   );
   return {
     event(name, facts = {}) {
@@ -93,6 +93,12 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       logger[level](line);
     },
   };
+}
+
+function stdoutUntilTheEnd(): DestinationStream {
+  const output = logOutput(toStdout(), lossLine);
+  process.on("exit", output.flush);
+  return output;
 }
 
 function lossLine(lost: number): string {

@@ -7,7 +7,6 @@
 //   Other processes (queue retry, queue drop) change rows at any time: settling never changes a state that is final.
 //   A key that comes while a message is in work makes what is held at its end due again at once (`woken`).
 //   Outcomes and the notices they cause are one transaction. A body goes after its message was concluded, never before.
-import { statfsSync } from "node:fs";
 import type { KeyObject } from "node:crypto";
 import { mailbox } from "../mail/address.ts";
 import { sizedPieces } from "../mail/chunks.ts";
@@ -28,6 +27,7 @@ import {
 } from "../spool/spool.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Database } from "./database.ts";
+import { diskRoom } from "./disk-room.ts";
 import { dueMessages } from "./due-messages.ts";
 import { FreshContents } from "./fresh-contents.ts";
 import { groupCommit } from "./group-commit.ts";
@@ -62,6 +62,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   const leases = new Leases();
   const due = dueMessages({ rows, leases, monotonic });
   const fresh = new FreshContents(monotonic);
+  const hasRoom = diskRoom(parts.dataDir, parts.reserveBytes, monotonic);
   // held here until they end: Node ends the process when an open FileHandle is collected
   const arriving = new Roster<Receiving>();
   const view = spoolView({ sqlite, rows, bodies, commits, now });
@@ -106,8 +107,7 @@ export function sqliteSpool(parts: SqliteSpoolParts): Spool {
   return {
     ...view,
     receive() {
-      const { bavail, bsize } = statfsSync(parts.dataDir);
-      if (bavail * bsize < parts.reserveBytes) throw new SpoolFull("the disk of dataDir is nearly full");
+      if (!hasRoom()) throw new SpoolFull("the disk of dataDir is nearly full");
       const id = newMessageId(now());
       const receiving = receive(id, {
         secretKey: secretKey(),
