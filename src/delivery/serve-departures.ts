@@ -6,6 +6,7 @@ import { Roster } from "../roster.ts";
 import type { DepartureMessage } from "./departure-message.ts";
 import type { FromThread, ToThread } from "./departures-on-thread.ts";
 import type { Departed, Departures } from "./departures.ts";
+import { oneEachTurn } from "./one-each-turn.ts";
 
 /** Until it is told to end and has told of all; then the port is closed, and with it the thread has nothing more to do. */
 export function serveDepartures(
@@ -22,8 +23,13 @@ export function serveDepartures(
     const shown = departed.kind === "sent" ? departed : { ...departed, cause: plain(departed.cause) };
     port.postMessage({ number, departed: shown, isUp: departures.isUp } satisfies FromThread);
   };
+  const begin = oneEachTurn();
   // a key that cannot be read here is a rejection like any other
-  const departedOf = async (message: DepartureMessage) => departures.depart(read(message));
+  const departedOf = async (message: DepartureMessage) => {
+    // to encrypt one after the other without a break would keep all connections waiting
+    await begin();
+    return departures.depart(read(message));
+  };
   const end = async () => {
     await departures.close();
     await Promise.all(underWay);
