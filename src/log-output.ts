@@ -61,7 +61,7 @@ export function toFile(fd: number): TakeLines {
       return 0;
     } catch {
       if (written > 0) isTorn = octets[written - 1] !== LF;
-      return countLines(octets.toString("latin1", written));
+      return countLines(written === 0 ? lines : octets.toString("latin1", written));
     }
   };
 }

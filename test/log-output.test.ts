@@ -61,6 +61,7 @@ test("of three lines that go out together, one finds room on a disk that fills: 
   fillHalf();
   const write = toFile(fd);
   expect(write(`${"a".repeat(4_095)}\n${"b".repeat(8_192)}\nc\n`)).toBe(2);
+  expect(write("c\n")).toBe(1);
   empty();
   expect(write("d\n")).toBe(0);
   const [first, torn, ...rest] = lines();

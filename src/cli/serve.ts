@@ -1,5 +1,6 @@
 // serve: runs everything until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
 import { flushCompileCache } from "node:module";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import type { Command } from "commander";
 import { startApp } from "../app.ts";
@@ -78,6 +79,8 @@ function serve(options: CommonOptions) {
     await reloading;
     await app.stop();
     log.event("service.stopped");
+    // with which the last lines go out
+    await nextTurn();
     // a reader that is stuck does not keep us: its last lines are lost
     if (process.stdout.writableLength > 0) await systemClock.sleep(LAST_LINES_MS);
     if (process.stdout.writableLength > 0) process.exit(EXIT.ok);

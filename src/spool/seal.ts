@@ -31,8 +31,8 @@ export type Sealer = {
   update(clear: Uint8Array): Uint8Array[];
   /** Ends the message; nothing may follow. */
   finish(): Uint8Array[];
-  /** All clear octets, of a message that is no longer than a chunk; to be asked for after the end. */
-  whole(): Uint8Array | undefined;
+  /** All clear octets, of a message that is no longer than a chunk: once, after the end. */
+  takeWhole(): Uint8Array | undefined;
 };
 
 /** Sealed octets wherever they lie. `open` is called anew for each reading. */
@@ -97,7 +97,11 @@ export function sealer(secretKey: KeyObject, id: string): Sealer {
       contentKey.fill(0);
       return sealed;
     },
-    whole: () => (number === 1 ? pending?.subarray(0, pendingBytes) : undefined),
+    takeWhole() {
+      const whole = number === 1 ? pending?.subarray(0, pendingBytes) : undefined;
+      pending = undefined;
+      return whole;
+    },
   };
 }
 

@@ -1,7 +1,10 @@
 // Disk room: whether enough is free to take mail, without asking the file system for each.
 import { statfsSync } from "node:fs";
 
-/** So many answers, and so long, one look holds: less mail than the reserve comes in meanwhile. */
+/**
+ * So many answers, and so long, one look holds: short mail that comes in meanwhile is less than the reserve. For long mail no look
+ * before it says enough; what finds no room is refused when it is written.
+ */
 const TRUSTED_TIMES = 32;
 const TRUSTED_MS = 20;
 

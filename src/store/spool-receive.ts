@@ -93,7 +93,7 @@ export function receive(id: string, parts: ReceiveParts): Receiving {
           return { seq, due_at: acceptedAt };
         });
         onStep("committed");
-        onStored(envelope.route, stored, seal.whole());
+        onStored(envelope.route, stored, seal.takeWhole());
         onEnd();
       }),
     abort,

@@ -49,7 +49,12 @@ describe("a sealed message", () => {
           lent.fill(0); // the caller may use its buffer again
         }
         sealed.push(...seal.finish());
-        expect((await open("m1", Buffer.concat(sealed))).equals(Buffer.concat(parts))).toBe(true);
+        const clear = Buffer.concat(parts);
+        expect((await open("m1", Buffer.concat(sealed))).equals(clear)).toBe(true);
+        const whole = seal.takeWhole();
+        if (clear.length > 65_536) expect(whole).toBeUndefined();
+        else expect(Buffer.from(whole ?? []).equals(clear)).toBe(true);
+        expect(seal.takeWhole()).toBeUndefined();
       }),
       { numRuns: 40 },
     );
