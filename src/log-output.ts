@@ -14,7 +14,7 @@ export type LogOutput = { readonly write: (line: string) => void; readonly flush
 
 /**
  * Where pino may write lines to. Those of one turn of the event loop go out together, with one system call as long as the reader
- * keeps up; whoever ends the process flushes. `lossLine` makes the line that tells how many were lost.
+ * keeps up, unless somebody flushes before: who ends the process must. `lossLine` makes the line that tells how many were lost.
  */
 export function logOutput(take: TakeLines, lossLine: (lost: number) => string): LogOutput {
   let lost = 0;

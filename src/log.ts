@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { pino, stdTimeFunctions, type DestinationStream } from "pino";
 import { parseMailbox, type Mailbox } from "./mail/address.ts";
 import { systemClock } from "./clock.ts";
-import { logOutput, toStdout } from "./log-output.ts";
+import { logOutput, toStdout, type LogOutput } from "./log-output.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type AddressForm = "full" | "domain" | "hashed";
@@ -69,7 +69,10 @@ export type LogFacts = Record<
 export type Log = { event(name: LogEvent, facts?: LogFacts): void };
 
 /** Opens the log. `destination` is for tests; stdout otherwise. */
-export function openLog(settings: { level: LogLevel; addresses: AddressForm }, destination?: DestinationStream): Log {
+export function openLog(
+  settings: { level: LogLevel; addresses: AddressForm },
+  destination: DestinationStream & { flush?: () => void } = stdoutUntilTheEnd(),
+): Log {
   const logger = pino(
     {
       level: settings.level,
@@ -77,7 +80,7 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
     },
-    destination ?? stdoutUntilTheEnd(),
+    destination,
   );
   return {
     event(name, facts = {}) {
@@ -91,11 +94,13 @@ export function openLog(settings: { level: LogLevel; addresses: AddressForm }, d
             : shown(value as never, settings.addresses);
       }
       logger[level](line);
+      // whoever is refused something finds the reason, and a process that is killed has told what troubled it
+      if (level === "warn" || level === "error") destination.flush?.();
     },
   };
 }
 
-function stdoutUntilTheEnd(): DestinationStream {
+function stdoutUntilTheEnd(): LogOutput {
   const output = logOutput(toStdout(), lossLine);
   process.on("exit", output.flush);
   return output;
