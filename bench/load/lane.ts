@@ -14,7 +14,7 @@ export type Lane = {
 export type Load = Pick<SourceOptions, "connections" | "isOneEach" | "tls">;
 export type ServerTls = { readonly cert: string; readonly key: string; readonly ca: string };
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const MAIL_BYTES = 32 * 1024;
 /** Seconds that one run should about take. */
 const RUN_SECONDS = 1.2;
