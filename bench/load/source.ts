@@ -99,6 +99,7 @@ class Client {
         if (fault === undefined) resolve();
         else reject(fault);
       };
+      if (this.#socket.destroyed) this.#settle(new Error("the relay has closed the connection before"));
     });
   }
 

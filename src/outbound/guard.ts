@@ -206,7 +206,7 @@ function sameReaders(found: readonly string[], planned: readonly string[]): void
     throw new GuardStop(`readers are ${sorted(found)}, planned were ${sorted(planned)}`);
 }
 
-/** Octets of base64 text in CRLF lines of `width` characters for so many binary octets. */
+/** Octets of base64 text in CRLF lines of `width` characters for so many binary octets; reckoned here, not by the writers' code. */
 function linesSize(binarySize: number, width: number): number {
   const chars = Math.ceil(binarySize / 3) * 4;
   return chars + 2 * Math.ceil(chars / width);
